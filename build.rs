@@ -3,10 +3,7 @@
 use prost::Message;
 use std::{env, error::Error, fs, path::PathBuf};
 
-const PROTOS: [&str; 2] = [
-    "envoy/service/auth/v3/external_auth.proto",
-    "scoregate/policy/v1/policy.proto",
-];
+const PROTOS: [&str; 2] = ["envoy/service/auth/v3/external_auth.proto", "scoregate/policy/v1/policy.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -14,8 +11,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(PROTOS, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .build_client(true)
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().build_client(true).compile_fds(descriptors)?;
     Ok(())
 }

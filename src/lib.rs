@@ -1,1 +1,17 @@
-//! placeholder
+//! scoregate: Envoy external authorization for model web services.
+//!
+//! Two roles in one binary. The [`gate`] decides, from memory, whether a caller may score; the [`workspace`] owns
+//! services, keys and tokens, and streams policy to the gates. What a decision is, is the `scoregate-authz` crate's.
+
+pub mod admin;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod gate;
+pub mod listen;
+pub mod metrics;
+pub mod policy_wire;
+pub mod proto;
+pub mod shutdown;
+pub mod telemetry;
+pub mod workspace;

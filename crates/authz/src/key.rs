@@ -82,9 +82,8 @@ impl PlainKey {
     ///
     /// `random` fills the buffer it is given; it must be cryptographically secure.
     pub fn generate(mut random: impl FnMut(&mut [u8])) -> Self {
-        let mut text = Zeroizing::new(String::with_capacity(
-            KEY_PREFIX.len() + BODY_LENGTH + CHECKSUM_LENGTH,
-        ));
+        let mut text =
+            Zeroizing::new(String::with_capacity(KEY_PREFIX.len() + BODY_LENGTH + CHECKSUM_LENGTH));
         text.push_str(KEY_PREFIX);
         let mut bytes = Zeroizing::new([0_u8; BODY_LENGTH]);
         while text.len() < KEY_PREFIX.len() + BODY_LENGTH {

@@ -1,0 +1,195 @@
+//! The policy of one service: from a document that may say anything, to what a decision can rely on.
+
+use crate::key::{KeyDigest, Keys, PepperedDigest, Peppers, Slot};
+use crate::service::{AuthMode, ComputeType, ServiceName, ServiceUid};
+use crate::target::{PortRule, canonical_host, is_path_prefix};
+
+/// What a policy says of a service, as it was sent. Members that the sender left out, or that this version does not
+/// know, are `None`.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyDocument {
+    /// AKS or ACI.
+    pub compute_type: Option<ComputeType>,
+    /// How callers prove themselves.
+    pub auth_mode: Option<AuthMode>,
+    /// Digest of the primary key.
+    pub primary: Option<DigestDocument>,
+    /// Digest of the secondary key.
+    pub secondary: Option<DigestDocument>,
+    /// Tokens issued before this Unix second are revoked.
+    pub tokens_not_before: u64,
+    /// Hosts of the service, in canonical form.
+    pub hosts: Vec<String>,
+    /// Path prefixes of the service.
+    pub path_prefixes: Vec<String>,
+}
+
+/// A key digest as it was sent.
+#[derive(Debug, Clone)]
+pub struct DigestDocument {
+    /// 32 bytes.
+    pub digest: Vec<u8>,
+    /// Id of the pepper.
+    pub pepper_id: String,
+}
+
+/// Why nothing can be decided by a policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPolicy {
+    /// It could not be decoded.
+    #[error("the policy cannot be decoded")]
+    Undecodable,
+    /// No auth mode, or one that this version does not know.
+    #[error("the auth mode is missing or unknown")]
+    AuthMode,
+    /// No compute type, or one that this version does not know.
+    #[error("the compute type is missing or unknown")]
+    ComputeType,
+    /// Tokens on ACI.
+    #[error("an ACI service cannot be in token mode")]
+    TokenOnAci,
+    /// A digest that no key has.
+    #[error("the digest of the {0} key is missing or impossible")]
+    Digest(Slot),
+    /// A digest under a pepper that this gate does not have.
+    #[error("the digest of the {slot} key is under pepper `{pepper_id}`, which is not configured here")]
+    UnknownPepper {
+        /// Whose digest.
+        slot: Slot,
+        /// The pepper's id.
+        pepper_id: String,
+    },
+    /// Primary and secondary are one key.
+    #[error("primary and secondary key are the same")]
+    EqualKeys,
+    /// A host that is not in canonical form; wildcards are not offered.
+    #[error("`{0}` is not a host name in lower case without port")]
+    Host(String),
+    /// A path prefix that servers may read differently.
+    #[error("`{0}` is not a plain path prefix")]
+    PathPrefix(String),
+}
+
+/// A service as a decision sees it.
+#[derive(Debug)]
+pub struct Service {
+    uid: ServiceUid,
+    name: ServiceName,
+    hosts: Vec<String>,
+    path_prefixes: Vec<String>,
+    access: Result<Access, InvalidPolicy>,
+}
+
+/// Who may score.
+#[derive(Debug)]
+pub(crate) enum Access {
+    Open,
+    Keys(Keys),
+    Tokens { not_before: u64 },
+}
+
+impl Service {
+    /// Takes the policy of a service. An invalid one makes a service for which nothing can be decided.
+    ///
+    /// `document` is `None` where it could not be decoded.
+    #[must_use]
+    pub fn new(
+        uid: ServiceUid,
+        name: ServiceName,
+        document: Option<PolicyDocument>,
+        peppers: &Peppers,
+    ) -> Self {
+        let Some(document) = document else {
+            let access = Err(InvalidPolicy::Undecodable);
+            return Self { uid, name, hosts: Vec::new(), path_prefixes: Vec::new(), access };
+        };
+        let access = check_places(&document).and_then(|()| Access::new(&uid, &document, peppers));
+        Self { uid, name, hosts: document.hosts, path_prefixes: document.path_prefixes, access }
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub fn uid(&self) -> &ServiceUid {
+        &self.uid
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &ServiceName {
+        &self.name
+    }
+
+    /// How callers prove themselves; `None` if the policy is invalid.
+    #[must_use]
+    pub fn auth_mode(&self) -> Option<AuthMode> {
+        self.access.as_ref().ok().map(|access| match access {
+            Access::Open => AuthMode::Disabled,
+            Access::Keys(_) => AuthMode::Key,
+            Access::Tokens { .. } => AuthMode::Token,
+        })
+    }
+
+    /// What is wrong with the policy, if anything is.
+    #[must_use]
+    pub fn problem(&self) -> Option<&InvalidPolicy> {
+        self.access.as_ref().err()
+    }
+
+    pub(crate) fn access(&self) -> Result<&Access, &InvalidPolicy> {
+        self.access.as_ref()
+    }
+
+    pub(crate) fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
+    pub(crate) fn path_prefixes(&self) -> &[String] {
+        &self.path_prefixes
+    }
+}
+
+fn check_places(document: &PolicyDocument) -> Result<(), InvalidPolicy> {
+    let canonical = |host: &&String| canonical_host(host, PortRule::Any).as_ref() == Some(*host);
+    if let Some(host) = document.hosts.iter().find(|host| !canonical(host)) {
+        return Err(InvalidPolicy::Host(host.clone()));
+    }
+    match document.path_prefixes.iter().find(|prefix| !is_path_prefix(prefix)) {
+        Some(prefix) => Err(InvalidPolicy::PathPrefix(prefix.clone())),
+        None => Ok(()),
+    }
+}
+
+impl Access {
+    fn new(uid: &ServiceUid, document: &PolicyDocument, peppers: &Peppers) -> Result<Self, InvalidPolicy> {
+        let compute_type = document.compute_type.ok_or(InvalidPolicy::ComputeType)?;
+        match document.auth_mode.ok_or(InvalidPolicy::AuthMode)? {
+            AuthMode::Disabled => Ok(Self::Open),
+            AuthMode::Key => {
+                let primary = digest(uid, Slot::Primary, document.primary.as_ref(), peppers)?;
+                let secondary = digest(uid, Slot::Secondary, document.secondary.as_ref(), peppers)?;
+                if primary.is_same(&secondary) {
+                    return Err(InvalidPolicy::EqualKeys);
+                }
+                Ok(Self::Keys(Keys { primary, secondary }))
+            }
+            AuthMode::Token if compute_type == ComputeType::Aci => Err(InvalidPolicy::TokenOnAci),
+            AuthMode::Token => Ok(Self::Tokens { not_before: document.tokens_not_before }),
+        }
+    }
+}
+
+fn digest(
+    uid: &ServiceUid,
+    slot: Slot,
+    document: Option<&DigestDocument>,
+    peppers: &Peppers,
+) -> Result<PepperedDigest, InvalidPolicy> {
+    let document = document.ok_or(InvalidPolicy::Digest(slot))?;
+    let pepper = peppers
+        .find(&document.pepper_id)
+        .ok_or_else(|| InvalidPolicy::UnknownPepper { slot, pepper_id: document.pepper_id.clone() })?;
+    KeyDigest::from_bytes(&document.digest)
+        .map(|digest| PepperedDigest::new(digest, pepper.clone()))
+        .filter(|digest| !digest.is_of_nothing(uid))
+        .ok_or(InvalidPolicy::Digest(slot))
+}

@@ -1,0 +1,376 @@
+//! The complete, immutable state of policy at one revision, and how one follows from another.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use imbl::{HashMap, OrdMap};
+
+use crate::policy::Service;
+use crate::service::{ServiceName, ServiceUid};
+use crate::target::{is_below, is_path_prefix};
+use crate::token::VerificationKey;
+
+/// A position in the history of a workspace. A greater epoch is later whatever the revisions are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Version {
+    /// Grows when a workspace is restored from a backup.
+    pub epoch: u64,
+    /// Grows with every change, within an epoch.
+    pub revision: u64,
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.revision)
+    }
+}
+
+/// SHA-256 over all entries of a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StateHash(pub [u8; 32]);
+
+impl std::fmt::Debug for StateHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Identifies an entry: the number of its kind in the feed, and the id within the kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId {
+    /// As in `scoregate.policy.v1.EntryKind`.
+    pub kind: u32,
+    /// Service uid or key id.
+    pub id: Arc<str>,
+}
+
+/// One thing that policy consists of: its bytes as they were sent, and what this version understands of them.
+#[derive(Debug)]
+pub struct Entry {
+    id: EntryId,
+    name: String,
+    content: Box<[u8]>,
+    hash: [u8; 32],
+    item: Item,
+}
+
+/// What an entry means.
+#[derive(Debug)]
+pub enum Item {
+    /// The policy of a service.
+    Service(Arc<Service>),
+    /// A key that proves tokens.
+    VerificationKey(Arc<VerificationKey>),
+    /// Nothing to this version, or a verification key that must not be used; kept and hashed all the same.
+    Unused,
+}
+
+impl Entry {
+    /// Takes an entry with its meaning.
+    #[must_use]
+    pub fn new(id: EntryId, name: String, content: Vec<u8>, item: Item) -> Self {
+        let hash = entry_hash(&id, &name, &content);
+        Self { id, name, content: content.into(), hash, item }
+    }
+
+    /// Kind and id.
+    #[must_use]
+    pub fn id(&self) -> &EntryId {
+        &self.id
+    }
+
+    /// Name of the service; empty for other kinds.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The bytes as they were sent.
+    #[must_use]
+    pub fn content(&self) -> &[u8] {
+        &self.content
+    }
+}
+
+/// The hash of one entry: SHA-256 over kind, id, name and content, each with its length before it.
+#[must_use]
+pub fn entry_hash(id: &EntryId, name: &str, content: &[u8]) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    context.update(b"scoregate entry v1");
+    context.update(&id.kind.to_be_bytes());
+    for part in [id.id.as_bytes(), name.as_bytes(), content] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    finish(context)
+}
+
+/// The hash of a state: SHA-256 over the hashes of its entries, in the order of their ids.
+#[must_use]
+pub fn state_hash<'a>(entry_hashes: impl Iterator<Item = &'a [u8; 32]>) -> StateHash {
+    let mut context = Context::new(&SHA256);
+    context.update(b"scoregate state v1");
+    entry_hashes.for_each(|hash| context.update(hash));
+    StateHash(finish(context))
+}
+
+fn finish(context: Context) -> [u8; 32] {
+    let mut output = [0; 32];
+    output.copy_from_slice(context.finish().as_ref());
+    output
+}
+
+/// A change of one entry.
+#[derive(Debug)]
+pub enum EntryChange {
+    /// The entry is there now, as this.
+    Put(Entry),
+    /// The entry is gone.
+    Delete(EntryId),
+}
+
+/// Why a snapshot or change is refused. The one before it stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RefusedState {
+    /// The entries are not those that the workspace hashed.
+    #[error("the state hash is {computed:?} and should be {stated:?}")]
+    StateHash {
+        /// What the workspace says.
+        stated: StateHash,
+        /// What came of it here.
+        computed: StateHash,
+    },
+    /// One entry twice in a snapshot, or in a change.
+    #[error("entry `{0}` occurs twice")]
+    EntryTwice(Arc<str>),
+    /// Two services of one name.
+    #[error("two services are named `{0}`")]
+    NameTwice(ServiceName),
+    /// The change does not follow this snapshot.
+    #[error("the change starts from {from} and the snapshot is at {at}")]
+    NotNext {
+        /// Where the change starts.
+        from: Version,
+        /// Where the snapshot is.
+        at: Version,
+    },
+    /// The change does not lead to a later revision.
+    #[error("the change leads from {from} to {to}")]
+    Backwards {
+        /// Where the change starts.
+        from: Version,
+        /// Where it ends.
+        to: Version,
+    },
+}
+
+/// The complete state of policy at one revision. Cheap to derive the next one from: what did not change is shared.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    workspace: Arc<str>,
+    version: Version,
+    state_hash: StateHash,
+    entries: OrdMap<EntryId, Arc<Entry>>,
+    by_name: HashMap<ServiceName, Arc<Service>>,
+    /// INVARIANT: no list is empty, and each is in the order in which places are tried.
+    by_host: HashMap<String, Arc<[Place]>>,
+    keys: HashMap<Arc<str>, Arc<VerificationKey>>,
+}
+
+/// A service at a path prefix of a host.
+#[derive(Debug, Clone)]
+struct Place {
+    prefix: String,
+    service: Arc<Service>,
+}
+
+impl Snapshot {
+    /// Builds a complete snapshot.
+    ///
+    /// # Errors
+    /// The entries contradict each other, or are not those that were hashed.
+    pub fn new(
+        workspace: Arc<str>,
+        version: Version,
+        entries: Vec<Entry>,
+        stated: StateHash,
+    ) -> Result<Self, RefusedState> {
+        let empty = Self {
+            workspace,
+            version,
+            state_hash: stated,
+            entries: OrdMap::new(),
+            by_name: HashMap::new(),
+            by_host: HashMap::new(),
+            keys: HashMap::new(),
+        };
+        empty.with(entries.into_iter().map(EntryChange::Put).collect(), version, stated)
+    }
+
+    /// The snapshot after a change; this one is untouched.
+    ///
+    /// # Errors
+    /// The change does not start here or does not lead onwards, or its outcome is not what the workspace hashed.
+    pub fn apply(
+        &self,
+        from: Version,
+        to: Version,
+        changes: Vec<EntryChange>,
+        stated: StateHash,
+    ) -> Result<Self, RefusedState> {
+        if from != self.version {
+            return Err(RefusedState::NotNext { from, at: self.version });
+        }
+        if to.epoch != from.epoch || to.revision <= from.revision {
+            return Err(RefusedState::Backwards { from, to });
+        }
+        self.clone().with(changes, to, stated)
+    }
+
+    fn with(
+        mut self,
+        changes: Vec<EntryChange>,
+        version: Version,
+        stated: StateHash,
+    ) -> Result<Self, RefusedState> {
+        let mut seen = std::collections::HashSet::new();
+        for change in &changes {
+            let id = match change {
+                EntryChange::Put(entry) => entry.id(),
+                EntryChange::Delete(id) => id,
+            };
+            if !seen.insert(id.clone()) {
+                return Err(RefusedState::EntryTwice(Arc::clone(&id.id)));
+            }
+            self.remove(id);
+        }
+        for change in changes {
+            if let EntryChange::Put(entry) = change {
+                self.insert(entry)?;
+            }
+        }
+        let computed = state_hash(self.entries.values().map(|entry| &entry.hash));
+        if computed != stated {
+            return Err(RefusedState::StateHash { stated, computed });
+        }
+        Ok(Self { version, state_hash: stated, ..self })
+    }
+
+    fn remove(&mut self, id: &EntryId) {
+        let Some(entry) = self.entries.remove(id) else { return };
+        match &entry.item {
+            Item::Service(service) => {
+                self.by_name.remove(service.name());
+                self.remove_places(service);
+            }
+            Item::VerificationKey(key) => {
+                self.keys.remove(key.id());
+            }
+            Item::Unused => {}
+        }
+    }
+
+    fn insert(&mut self, entry: Entry) -> Result<(), RefusedState> {
+        match &entry.item {
+            Item::Service(service) => {
+                if self.by_name.insert(service.name().clone(), Arc::clone(service)).is_some() {
+                    return Err(RefusedState::NameTwice(service.name().clone()));
+                }
+                self.insert_places(service);
+            }
+            Item::VerificationKey(key) => {
+                self.keys.insert(key.id().into(), Arc::clone(key));
+            }
+            Item::Unused => {}
+        }
+        self.entries.insert(entry.id.clone(), Arc::new(entry));
+        Ok(())
+    }
+
+    fn insert_places(&mut self, service: &Arc<Service>) {
+        for host in service.hosts() {
+            let mut places = self.by_host.get(host).map_or(Vec::new(), |places| places.to_vec());
+            let of_service = service.path_prefixes().iter().filter(|prefix| is_path_prefix(prefix));
+            places.extend(
+                of_service.map(|prefix| Place { prefix: prefix.clone(), service: Arc::clone(service) }),
+            );
+            // The longest prefix is tried first. Of two services at one place, the older: uids are in order of creation.
+            places.sort_by(|a, b| {
+                let by_length = b.prefix.len().cmp(&a.prefix.len());
+                by_length.then_with(|| a.service.uid().cmp(b.service.uid()))
+            });
+            if !places.is_empty() {
+                self.by_host.insert(host.clone(), places.into());
+            }
+        }
+    }
+
+    fn remove_places(&mut self, service: &Service) {
+        for host in service.hosts() {
+            let Some(places) = self.by_host.get(host) else { continue };
+            let others = places.iter().filter(|place| place.service.uid() != service.uid());
+            let others: Arc<[Place]> = others.cloned().collect();
+            if others.is_empty() {
+                self.by_host.remove(host);
+            } else {
+                self.by_host.insert(host.clone(), others);
+            }
+        }
+    }
+
+    /// Id of the workspace whose policy this is.
+    #[must_use]
+    pub fn workspace(&self) -> &str {
+        &self.workspace
+    }
+
+    /// Epoch and revision.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The hash over all entries.
+    #[must_use]
+    pub fn state_hash(&self) -> StateHash {
+        self.state_hash
+    }
+
+    /// All entries, in the order of their ids.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
+        self.entries.values().map(AsRef::as_ref)
+    }
+
+    /// All services, in the order of their uids.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.entries().filter_map(|entry| match &entry.item {
+            Item::Service(service) => Some(service.as_ref()),
+            _ => None,
+        })
+    }
+
+    /// Places that two services claim: host, path prefix, and the service that does not get it.
+    pub fn contested_places(&self) -> impl Iterator<Item = (&str, &str, &ServiceUid)> {
+        self.by_host.iter().flat_map(|(host, places)| {
+            let pairs = places.windows(2).filter(|pair| pair[0].prefix == pair[1].prefix);
+            pairs.map(|pair| (host.as_str(), pair[1].prefix.as_str(), pair[1].service.uid()))
+        })
+    }
+
+    pub(crate) fn service_named(&self, name: &str) -> Option<&Arc<Service>> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn service_at(&self, host: &str, path: &str) -> Option<&Arc<Service>> {
+        let places = self.by_host.get(host)?;
+        places.iter().find(|place| is_below(path, &place.prefix)).map(|place| &place.service)
+    }
+
+    pub(crate) fn verification_key(&self, id: &str) -> Option<&Arc<VerificationKey>> {
+        self.keys.get(id)
+    }
+
+    pub(crate) fn has_verification_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+}

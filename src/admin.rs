@@ -1,0 +1,118 @@
+//! The admin listener: metrics, liveness, readiness and gRPC health, for people and probes. No request goes through it.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::watch;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{Health as GrpcHealth, HealthServer};
+use tonic_health::server::{HealthReporter, HealthService};
+
+use crate::listen::Listener;
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+
+/// Whether this process can do its work. Shared by the parts that know and those who ask.
+#[derive(Clone)]
+pub struct Health {
+    ready: watch::Sender<Result<(), String>>,
+    reporter: HealthReporter,
+    service: HealthServer<HealthService>,
+}
+
+impl std::fmt::Debug for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Health").field("ready", &self.ready).finish_non_exhaustive()
+    }
+}
+
+impl Health {
+    /// Not ready, for this reason.
+    pub async fn not_ready(reason: &str) -> Self {
+        let (reporter, service) = reporter_and_service();
+        let health = Self { ready: watch::Sender::new(Err(reason.to_owned())), reporter, service };
+        health.report(Err(reason.to_owned())).await;
+        health
+    }
+
+    /// Ready, or why not.
+    pub async fn report(&self, ready: Result<(), String>) {
+        let status = if ready.is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        // The empty name is the server as a whole.
+        for service in ["", "envoy.service.auth.v3.Authorization", "scoregate.policy.v1.PolicyFeed"] {
+            self.reporter.set_service_status(service, status).await;
+        }
+        let _before = self.ready.send_replace(ready);
+    }
+
+    /// Ready, or why not.
+    #[must_use]
+    pub fn is_ready(&self) -> Result<(), String> {
+        self.ready.borrow().clone()
+    }
+
+    /// `grpc.health.v1`, for any number of servers.
+    #[must_use]
+    pub fn grpc(&self) -> HealthServer<impl GrpcHealth> {
+        self.service.clone()
+    }
+}
+
+fn reporter_and_service() -> (HealthReporter, HealthServer<HealthService>) {
+    let reporter = HealthReporter::new();
+    let service = HealthService::from_health_reporter(reporter.clone());
+    (reporter, HealthServer::new(service))
+}
+
+/// Serves until the shutdown stops. HTTP/1.1 and HTTP/2 without TLS.
+pub async fn serve(listener: Listener, router: Router, shutdown: Shutdown) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.stopping() => return,
+        };
+        let connection = match accepted {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection on the admin listener");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            // A client that breaks off is no news.
+            let _ = auto::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(connection), service)
+                .await;
+        });
+    }
+}
+
+/// What every role shows; a role merges its own routes into it.
+pub fn router(health: Health, metrics: Metrics) -> Router {
+    let grpc = tonic::service::Routes::new(health.grpc()).into_axum_router();
+    Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(readyz))
+        .with_state(health)
+        .route("/metrics", get(show_metrics).with_state(metrics))
+        .merge(grpc)
+}
+
+async fn readyz(State(health): State<Health>) -> impl IntoResponse {
+    match health.is_ready() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+    }
+}
+
+async fn show_metrics(State(metrics): State<Metrics>) -> impl IntoResponse {
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, openmetrics)], metrics.render())
+}

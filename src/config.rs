@@ -1,0 +1,129 @@
+//! Configuration: validated before anything else happens.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use scoregate_authz::{CredentialHeaders, Pepper, Peppers, PortRule, TargetSource, TokenAlgorithm};
+use secrecy::SecretString;
+
+use crate::listen::ListenAddress;
+
+/// Everything that a gate must know.
+#[derive(Debug)]
+pub struct GateConfig {
+    /// Its name, unique in the workspace.
+    pub name: String,
+    /// The check port: one or more addresses.
+    pub ext_authz_listen: Vec<ListenAddress>,
+    /// Metrics, `/livez`, `/readyz`, gRPC health.
+    pub admin_listen: ListenAddress,
+    /// The workspace's policy feed.
+    pub feed: ListenAddress,
+    /// Bearer of a gate principal.
+    pub credential: SecretString,
+    /// Directory of the last good snapshot.
+    pub data_dir: PathBuf,
+    /// Threads that decide, each with a runtime of its own.
+    pub workers: usize,
+    /// How the service of a request is learned.
+    pub target: TargetSource,
+    /// What is done with ports in `:authority`.
+    pub ports: PortRule,
+    /// Where credentials are looked for.
+    pub credential_headers: CredentialHeaders,
+    /// Tolerated difference of clocks.
+    pub clock_skew: Duration,
+    /// Peppers of the installation.
+    pub peppers: Peppers,
+    /// How Envoy is told that no decision was possible.
+    pub undecided: UndecidedAnswer,
+    /// The `realm` of challenges.
+    pub realm: String,
+    /// Proven tokens that are remembered.
+    pub proof_cache_capacity: usize,
+    /// After this age, with jitter, a connection is told to go away.
+    pub max_connection_age: Option<Duration>,
+    /// gRPC reflection on the check port.
+    pub reflection: bool,
+}
+
+/// How Envoy is told that no decision was possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UndecidedAnswer {
+    /// `denied_response` with 503: fails closed on every Envoy.
+    #[default]
+    DeniedResponse,
+    /// `error_response` with 503, for Envoy 1.37 and later: counts as an error and obeys `failure_mode_allow`.
+    ErrorResponse,
+}
+
+/// Everything that a workspace must know.
+#[derive(Debug)]
+pub struct WorkspaceConfig {
+    /// Directory of the database, keys and pepper.
+    pub data_dir: PathBuf,
+    /// REST.
+    pub workspace_listen: ListenAddress,
+    /// The policy feed.
+    pub feed_listen: ListenAddress,
+    /// Metrics, `/livez`, `/readyz`, gRPC health.
+    pub admin_listen: ListenAddress,
+    /// Where it stands in Azure's tree of resources.
+    pub scope: WorkspaceScope,
+    /// Base of the URLs that it gives out; made from the listener where it is not set.
+    pub public_url: Option<String>,
+    /// The public address of Envoy, from which scoring URIs are made; without one they are null.
+    pub scoring_base_url: Option<String>,
+    /// The `iss` of tokens; made from the workspace's id where it is not set.
+    pub issuer: Option<String>,
+    /// From issue to the time when a client should fetch a new token.
+    pub token_refresh_after: Duration,
+    /// From issue to expiry.
+    pub token_lifetime: Duration,
+    /// Algorithm of new signing keys.
+    pub token_algorithm: TokenAlgorithm,
+    /// Keys are digested under this one.
+    pub pepper: Pepper,
+    /// What wraps the data keys: the first wraps new ones, all unwrap.
+    pub master_keys: MasterKeys,
+    /// For how long a regeneration waits for the gates.
+    pub enforcement_timeout: Duration,
+}
+
+/// `/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices/workspaces/{name}`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkspaceScope {
+    /// Subscription id.
+    pub subscription: String,
+    /// Resource group.
+    pub resource_group: String,
+    /// Name of the workspace.
+    pub name: String,
+}
+
+impl std::fmt::Display for WorkspaceScope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { subscription, resource_group, name } = self;
+        write!(
+            f,
+            "/subscriptions/{subscription}/resourceGroups/{resource_group}\
+             /providers/Microsoft.MachineLearningServices/workspaces/{name}"
+        )
+    }
+}
+
+/// 256-bit keys by their ids.
+pub struct MasterKeys {
+    /// Id of the one that wraps new data keys.
+    pub current: String,
+    /// All of them.
+    pub keys: HashMap<String, zeroize::Zeroizing<[u8; 32]>>,
+}
+
+impl std::fmt::Debug for MasterKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MasterKeys").field("current", &self.current).finish_non_exhaustive()
+    }
+}

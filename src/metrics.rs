@@ -1,0 +1,27 @@
+//! Prometheus metrics. Series are resolved when a process starts; no label ever comes from input.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::registry::Registry;
+
+/// The metrics of a process, shared by those who register and the one who shows them.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics(Arc<Mutex<Registry>>);
+
+impl Metrics {
+    /// Registers metrics; names get the prefix `scoregate`.
+    pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
+        let mut registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        register(registry.sub_registry_with_prefix("scoregate"))
+    }
+
+    /// All of them in the text format of OpenMetrics.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
+        text
+    }
+}

@@ -1,0 +1,334 @@
+//! What a workspace is about, in types that neither the store nor the wire owns.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use scoregate_authz::{
+    AuthMode, AuthModeError, ComputeType, InvalidKey, PlainKey, ServiceName, ServiceUid, Slot,
+};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+/// A service, without its keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceRecord {
+    /// Identity for life.
+    pub uid: ServiceUid,
+    /// Unique among the services that exist.
+    pub name: ServiceName,
+    /// AKS or ACI; immutable.
+    pub compute_type: ComputeType,
+    /// How callers prove themselves.
+    pub auth_mode: AuthMode,
+    /// Tokens issued before this Unix second are revoked.
+    pub tokens_not_before: u64,
+    /// Free text.
+    pub description: Option<String>,
+    /// `kvTags`.
+    pub tags: BTreeMap<String, String>,
+    /// `properties`: they are added, never changed.
+    pub properties: BTreeMap<String, String>,
+    /// Hosts under which gates find it, in canonical form.
+    pub hosts: Vec<String>,
+    /// Path prefixes under which gates find it.
+    pub path_prefixes: Vec<String>,
+    /// Members of Azure's service object that are only kept and shown: `computeName`, `numReplicas`,
+    /// `containerResourceRequirements` and the like.
+    pub attributes: Map<String, Value>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// The revision that made it what it is.
+    pub revision: u64,
+}
+
+/// What was said of key and token authentication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AuthFlags {
+    /// `authEnabled`.
+    pub key: Option<bool>,
+    /// `aadAuthEnabled`.
+    pub token: Option<bool>,
+}
+
+/// A service to be made.
+#[derive(Debug, Clone)]
+pub struct NewService {
+    /// Its name.
+    pub name: ServiceName,
+    /// AKS or ACI.
+    pub compute_type: ComputeType,
+    /// Authentication; what is unsaid follows the compute type.
+    pub auth: AuthFlags,
+    /// Chosen keys; random where `None`.
+    pub keys: (Option<PlainKey>, Option<PlainKey>),
+    /// Free text.
+    pub description: Option<String>,
+    /// `kvTags`.
+    pub tags: BTreeMap<String, String>,
+    /// `properties`.
+    pub properties: BTreeMap<String, String>,
+    /// Hosts in canonical form.
+    pub hosts: Vec<String>,
+    /// Path prefixes; the AKS scoring path where empty.
+    pub path_prefixes: Vec<String>,
+    /// Kept and shown.
+    pub attributes: Map<String, Value>,
+}
+
+/// A change of a service. All of it or nothing; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct Patch {
+    /// Authentication; the mode that results must be one.
+    pub auth: AuthFlags,
+    /// `Some(None)` clears it.
+    pub description: Option<Option<String>>,
+    /// The whole map.
+    pub tags: Option<BTreeMap<String, String>>,
+    /// Added to those that are there.
+    pub add_properties: BTreeMap<String, String>,
+    /// The whole list.
+    pub hosts: Option<Vec<String>>,
+    /// The whole list.
+    pub path_prefixes: Option<Vec<String>>,
+    /// Members to set; nested objects member by member.
+    pub attributes: Map<String, Value>,
+}
+
+/// Both keys of a service.
+#[derive(Debug, Clone)]
+pub struct KeyPair {
+    /// The primary key.
+    pub primary: PlainKey,
+    /// The secondary key.
+    pub secondary: PlainKey,
+}
+
+/// Order of a list of services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Newest first.
+    #[default]
+    CreatedAtDesc,
+    /// Oldest first.
+    CreatedAtAsc,
+    /// Last changed first.
+    UpdatedAtDesc,
+    /// Last changed last.
+    UpdatedAtAsc,
+}
+
+/// Which services a list has.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ServiceFilter {
+    /// Of this name.
+    pub name: Option<String>,
+    /// Of this type.
+    pub compute_type: Option<ComputeType>,
+    /// Each tag is there, and has the value where one is given.
+    pub tags: Vec<(String, Option<String>)>,
+    /// Each property likewise.
+    pub properties: Vec<(String, Option<String>)>,
+    /// Order of the list.
+    pub order: Order,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next part begins; `None` on the last.
+    pub next: Option<String>,
+}
+
+/// A token and its times.
+#[derive(Debug, Clone)]
+pub struct IssuedToken {
+    /// The JSON Web Token.
+    pub token: String,
+    /// When a new one should be fetched, in Unix seconds.
+    pub refresh_after: u64,
+    /// When it expires, in Unix seconds.
+    pub expires_at: u64,
+}
+
+/// A change whose enforcement by the gates can be waited for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operation {
+    /// Identifies it.
+    pub id: Uuid,
+    /// `RegenerateKeys`, `Create`, `Delete`.
+    pub operation_type: String,
+    /// How far it is.
+    pub state: OperationState,
+    /// What went wrong, for people.
+    pub error: Option<String>,
+    /// The service, by name.
+    pub service: ServiceName,
+    /// The revision to be enforced.
+    pub revision: u64,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// State of an operation, in the contract's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationState {
+    /// Gates are still missing.
+    Running,
+    /// Every connected gate enforces it.
+    Succeeded,
+    /// It was done, but not every gate confirmed it in time.
+    TimedOut,
+}
+
+impl OperationState {
+    /// The contract's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "Running",
+            Self::Succeeded => "Succeeded",
+            Self::TimedOut => "TimedOut",
+        }
+    }
+}
+
+/// Someone who may do something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// Unique.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What a principal may do. Each of the first three may do all that the one before may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Read services, get tokens.
+    Reader,
+    /// Also read and regenerate keys; create, change and delete services.
+    Contributor,
+    /// Also principals and signing keys.
+    Owner,
+    /// Read the policy feed, nothing else.
+    Gate,
+}
+
+impl Role {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Contributor => "contributor",
+            Self::Owner => "owner",
+            Self::Gate => "gate",
+        }
+    }
+
+    /// Whether this role may do what needs `needed`.
+    #[must_use]
+    pub fn includes(self, needed: Self) -> bool {
+        let rank = |role| match role {
+            Self::Reader => 1,
+            Self::Contributor => 2,
+            Self::Owner => 3,
+            Self::Gate => 0,
+        };
+        match (self, needed) {
+            (Self::Gate, Self::Gate) => true,
+            (Self::Gate, _) | (_, Self::Gate) => false,
+            _ => rank(self) >= rank(needed),
+        }
+    }
+}
+
+/// A text that is no role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a role is `reader`, `contributor`, `owner` or `gate`")]
+pub struct UnknownRole;
+
+impl std::str::FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRole> {
+        let all = [Self::Reader, Self::Contributor, Self::Owner, Self::Gate];
+        all.into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
+    }
+}
+
+/// Why a workspace did not do as it was asked. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    /// No such service.
+    #[error("no service is named `{0}`")]
+    UnknownService(String),
+    /// No such principal.
+    #[error("no principal is named `{0}`")]
+    UnknownPrincipal(String),
+    /// No such operation.
+    #[error("there is no operation `{0}`")]
+    UnknownOperation(Uuid),
+    /// The name is taken.
+    #[error("a service named `{0}` exists already")]
+    ServiceExists(ServiceName),
+    /// The name is taken.
+    #[error("a principal named `{0}` exists already")]
+    PrincipalExists(String),
+    /// The last owner cannot be deleted.
+    #[error("`{0}` is the only owner: without one nobody could manage this workspace")]
+    LastOwner(String),
+    /// The authentication flags contradict each other or the compute type.
+    #[error(transparent)]
+    AuthMode(#[from] AuthModeError),
+    /// A token of a service that takes none.
+    #[error("`{name}` is in {mode} mode: it has no tokens")]
+    NotInTokenMode {
+        /// The service.
+        name: ServiceName,
+        /// Its mode.
+        mode: AuthMode,
+    },
+    /// A chosen key that cannot be one.
+    #[error("the {slot} key of `{name}` cannot be used: {source}")]
+    Key {
+        /// The service.
+        name: ServiceName,
+        /// Which key.
+        slot: Slot,
+        /// Why not.
+        source: InvalidKey,
+    },
+    /// Both keys would be the same.
+    #[error("the primary and the secondary key of `{0}` would be the same")]
+    EqualKeys(ServiceName),
+    /// A place that another service has.
+    #[error("`{host}{prefix}` belongs to the service `{owner}`")]
+    PlaceTaken {
+        /// The host.
+        host: String,
+        /// The path prefix.
+        prefix: String,
+        /// Who has it.
+        owner: ServiceName,
+    },
+    /// A member of the request that cannot be as it is.
+    #[error("`{field}`: {problem}")]
+    Invalid {
+        /// The member.
+        field: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The store failed. The message for the client does not say how.
+    #[error("the store does not work")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

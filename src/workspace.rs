@@ -22,7 +22,6 @@ mod store;
 mod tests;
 mod tokens;
 
-use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -89,12 +88,12 @@ struct Inner {
     gates: Gates,
     operations: Operations,
     turns: Arc<tokio::sync::Mutex<()>>,
-    /// Held as long as the workspace is open.
-    _lock: File,
 }
 
 impl Workspace {
     /// Opens the workspace in the data directory, and makes it on first start.
+    ///
+    /// The caller holds the directory's lock: what is in memory has to be all that is in the database.
     ///
     /// # Errors
     /// The directory or database cannot be used, or the master key or pepper is not the right one. Nothing was changed.

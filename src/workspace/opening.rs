@@ -1,9 +1,6 @@
 //! Opening a workspace: everything that can be wrong is found here, before anything is written or served.
 
-use std::fs::{self, File, TryLockError};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use scoregate_authz::{AuthMode, TokenAlgorithm, UnixTime};
@@ -24,25 +21,12 @@ use crate::config::WorkspaceConfig;
 use crate::metrics::Metrics;
 
 const DATABASE: &str = "workspace.db";
-const LOCK: &str = "workspace.lock";
 /// What is sealed to recognise a master key by. No secret.
 const MASTER_KEY_CHECK: &[u8] = b"scoregate master key check";
 
 /// Why a workspace could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The data directory cannot be used.
-    #[error("the data directory `{}` cannot be used", .path.display())]
-    DataDir {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// Another process has it open.
-    #[error("the workspace in `{}` is in use by another process", .0.display())]
-    InUse(PathBuf),
     /// The database does not work, or is of a newer version.
     #[error("the database `{}` cannot be used", .path.display())]
     Database {
@@ -84,7 +68,6 @@ pub(super) async fn open(
     clock: Arc<dyn Clock>,
     metrics: &Metrics,
 ) -> Result<Workspace, OpenError> {
-    let lock = lock(&config.data_dir)?;
     let keyring = Keyring::new(&config.master_keys).map_err(OpenError::MasterKey)?;
     let database = config.data_dir.join(DATABASE);
     let store = SqliteStore::open(&database)
@@ -115,31 +98,12 @@ pub(super) async fn open(
             gates: super::Gates::default(),
             operations: super::Operations::default(),
             turns: Arc::default(),
-            _lock: lock,
         }),
     };
     let resumed = workspace.resume_operations().await;
     resumed.map_err(|source| OpenError::Database { path: database, source })?;
     workspace.prune_operations().await;
     Ok(workspace)
-}
-
-/// One process at a time: what is in memory has to be all that is in the database.
-fn lock(data_dir: &Path) -> Result<File, OpenError> {
-    let unusable = |source| OpenError::DataDir { path: data_dir.to_owned(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(unusable)?;
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(data_dir.join(LOCK))
-        .map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(data_dir.to_owned())),
-        Err(TryLockError::Error(source)) => Err(unusable(source)),
-    }
 }
 
 fn series(metrics: &Metrics, image: &Image) -> Series {

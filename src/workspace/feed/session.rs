@@ -16,6 +16,7 @@ use crate::shutdown::Shutdown;
 use crate::workspace::domain::Principal;
 use crate::workspace::gates::ConnectedGate;
 use crate::workspace::image::Image;
+use crate::workspace::store::StoreError;
 use crate::workspace::{Workspace, timestamp};
 use wire::gate_message::Message as GateMessage;
 
@@ -73,8 +74,10 @@ impl<'a> Session<'a> {
             status = session.write(held) => status,
             () = end.cancelled() => Status::aborted("another connection has taken this gate's name, or its principal is gone"),
             () = outgoing.closed() => Status::cancelled("the gate has gone"),
-            () = shutdown.stopping() => Status::unavailable("the workspace shuts down"),
+            // It stays in the store: it will be back, and is waited for then.
+            () = shutdown.stopping() => return Status::unavailable("the workspace shuts down"),
         };
+        session.forget().await;
         tracing::info!(gate = session.gate, connection, reason = status.message(), "a gate's feed has ended");
         status
     }
@@ -105,9 +108,24 @@ impl<'a> Session<'a> {
             end,
         };
         inner.gates.connect(&self.gate, gate);
+        self.note(inner.store.remember_gate(&self.gate, self.connection).await);
         self.workspace.count_gates();
         inner.operations.joined(&self.gate, held);
         self.workspace.end_due_operations().await;
+    }
+
+    async fn forget(&self) {
+        if self.workspace.inner.gates.disconnect(&self.gate, self.connection) {
+            self.note(self.workspace.inner.store.forget_gate(&self.gate, self.connection).await);
+        }
+    }
+
+    /// What gates are connected is only of use after a restart.
+    fn note(&self, written: Result<(), StoreError>) {
+        if let Err(error) = written {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(gate = self.gate, error, "it was not stored that a gate came or went");
+        }
     }
 
     async fn read(&self, incoming: &mut Streaming<wire::GateMessage>) -> Status {

@@ -133,7 +133,7 @@ impl<'a> Session<'a> {
             match incoming.message().await {
                 Ok(Some(wire::GateMessage { message })) => match message {
                     Some(GateMessage::Ack(ack)) => self.acknowledged(ack).await,
-                    Some(GateMessage::Nack(nack)) => self.refused(nack),
+                    Some(GateMessage::Nack(nack)) => self.refused(&nack),
                     Some(GateMessage::Hello(_)) => {
                         return Status::invalid_argument("a hello is the first message and only the first");
                     }
@@ -159,7 +159,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn refused(&self, nack: wire::Nack) {
+    fn refused(&self, nack: &wire::Nack) {
         let version = Version { epoch: nack.epoch, revision: nack.revision };
         let reason: String = nack.reason.chars().take(MAX_REASON).collect();
         tracing::warn!(gate = self.gate, %version, reason, "a gate refuses what it was sent: it gets all anew");

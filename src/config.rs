@@ -1,6 +1,20 @@
 //! Configuration: validated before anything else happens.
+//!
+//! Read as a [`Shape`] from [`Sources`], then turned into what each role needs. An error names the key and where its
+//! value came from.
+
+mod secrets;
+mod shape;
+mod sources;
+mod validate;
+
+pub use secrets::{DataDir, DataDirError, write_secret};
+pub use shape::{LogFormat, Shape, Time};
+pub use sources::{ENVIRONMENT_PREFIX, Sources};
+pub use validate::{gate, log_and_shutdown, workspace};
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,7 +63,7 @@ pub struct GateConfig {
 }
 
 /// How Envoy is told that no decision was possible.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UndecidedAnswer {
     /// `denied_response` with 503: fails closed on every Envoy.
@@ -126,4 +140,80 @@ impl std::fmt::Debug for MasterKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MasterKeys").field("current", &self.current).finish_non_exhaustive()
     }
+}
+
+/// Configuration that cannot be used. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file `{}`", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not TOML.
+    #[error("the configuration file `{}` is not TOML: {problem}", path.display())]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// Where and what.
+        problem: String,
+    },
+    /// One key is wrong.
+    #[error("`{key}` ({origin}): {problem}")]
+    Key {
+        /// Its full path.
+        key: String,
+        /// File, environment variable, flag or default.
+        origin: String,
+        /// What is wrong.
+        problem: Problem,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+}
+
+/// What can be wrong with a key.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// No such key.
+    #[error("there is no such key")]
+    UnknownKey,
+    /// A value of the wrong form, or outside its range.
+    #[error("{0}")]
+    Form(String),
+    /// Needed and not there.
+    #[error("needed, and not set: {0}")]
+    Missing(&'static str),
+    /// Reachable from other machines without encryption.
+    #[error(
+        "`{0}` can be reached from other machines without TLS: use a loopback address or a Unix socket, or set \
+         `insecure = true` if the network itself is trusted"
+    )]
+    Insecure(ListenAddress),
+    /// A file that holds a secret cannot be used.
+    #[error("the file `{}` {problem}", path.display())]
+    SecretFile {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+}
+
+/// What every process has.
+#[derive(Debug)]
+pub struct ProcessConfig {
+    /// Filter of log lines.
+    pub log_level: String,
+    /// Their form.
+    pub log_format: LogFormat,
+    /// From "not ready" to closing the listeners.
+    pub drain_delay: Duration,
+    /// For what still runs then.
+    pub deadline: Duration,
 }

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -68,7 +69,7 @@ class Table:
 class Demo:
     def __init__(self, system: System, table: Table) -> None:
         self.system, self.table = system, table
-        self.secrets: set[str] = set()
+        self.secrets = system.credentials()
         self.passed = 0
 
     # What a step shows.
@@ -141,7 +142,7 @@ class Demo:
 
     def unknown(self) -> None:
         self.table.title("Before any service exists")
-        self.refused("a service that Envoy knows and the workspace does not", self.score("forecast", "some-key-or-other"))
+        self.refused("a service that only Envoy knows", self.score("forecast", "some-key-or-other"))
         self.refused("a service that nobody knows", self.score("nobody", "some-key-or-other"))
 
     def keyed(self) -> None:
@@ -203,13 +204,15 @@ class Demo:
     def tokened(self) -> None:
         self.table.title("ranking: a service with tokens, asked by a principal that may only read")
         self.system.cli("service", "create", "ranking", "--auth", "token")
+        rita = self.system.cli("principal", "create", "rita", "--role", "reader")
         self.caller = self.system.folder / "caller-credential"
-        write_secret(self.caller, self.secret(self.system.cli("principal", "create", "rita", "--role", "reader")["credential"]))
+        write_secret(self.caller, self.secret(rita["credential"]))
         self.ranking_token = self.token("ranking")
         self.subject = claims(self.ranking_token)["sub"]
         answer = self.score_until(200, "ranking", self.ranking_token)
         self.allowed("token", answer, service="ranking", auth_mode="token", subject=self.subject)
-        self.refused("tampered token (another subject)", self.score("ranking", self.secret(tampered(self.ranking_token))))
+        forged = self.secret(tampered(self.ranking_token))
+        self.refused("tampered token (another subject)", self.score("ranking", forged))
         self.refused("key on the token service", self.score("ranking", self.primary))
         self.refused("token on the key service", self.score("forecast", self.ranking_token))
         self.short_token = self.token("ranking", "--expires-in", "2s")
@@ -274,7 +277,7 @@ class Demo:
     def records(self) -> None:
         self.table.title("What was written down on the way")
         lines = [json.loads(line) for line in self.system.headers_seen.read_text().splitlines()]
-        problems = [] if len(lines) == self.passed else [f"it has {len(lines)} requests, callers got {self.passed} answers"]
+        problems = [] if len(lines) == self.passed else [f"callers got {self.passed} answers from it"]
         self.table.fact("the model saw the allowed requests, no other", problems, f"{len(lines)} requests")
         problems = ["a header holds a secret"] if self.leaks(json.dumps(lines)) else []
         problems += ["there is an authorization header"] if any("authorization" in line for line in lines) else []
@@ -296,7 +299,8 @@ class Demo:
 
     def access_log(self) -> None:
         """Envoy's access log has the reason that callers are not told."""
-        wanted = {"ok", "unknown_service", "missing_credential", "unknown_key", "bad_signature", "wrong_credential_kind", "expired"}
+        wanted = {"ok", "unknown_service", "missing_credential", "unknown_key", "wrong_credential_kind"}
+        wanted |= {"bad_signature", "expired"}
 
         def reasons() -> set[str]:
             lines = self.system.envoy.log.read_text().splitlines()
@@ -315,12 +319,12 @@ def caller(headers: dict[str, str]) -> tuple[str | None, ...]:
 
 
 def mistyped(key: str) -> str:
-    """A key of the right shape with two neighbouring characters wrong, far from its ends."""
+    """The key with one wrong character, far from its ends."""
     middle = len(key) // 2
-    return key[:middle] + "".join("x" if character != "x" else "y" for character in key[middle : middle + 2]) + key[middle + 2 :]
+    return key[:middle] + ("x" if key[middle] != "x" else "y") + key[middle + 1 :]
 
 
-def claims(token: str) -> dict[str, object]:
+def claims(token: str) -> dict[str, Any]:
     payload = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
@@ -376,26 +380,37 @@ def show(folder: Path, scoregate: Path, leave: bool) -> bool:
         return not table.failed
 
 
+def run_folder() -> Path:
+    runs = PARTS / "demo"
+    runs.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="run-", dir=runs))
+
+
+def remove(folder: Path | None) -> None:
+    if folder:
+        shutil.rmtree(folder)
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--binary", type=Path, help="a scoregate to show instead of the one built from this checkout")
     binary = options.parse_args().binary
     leave = os.environ.get("DEMO_EXIT", "") not in ("", "0")
-    runs = PARTS / "demo"
-    runs.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=runs))
+    folder = None
     try:
-        good = show(folder, binary.resolve() if binary else built("dev"), leave)
+        scoregate = binary.resolve() if binary else built("dev")
+        folder = run_folder()
+        good = show(folder, scoregate, leave)
     except (Failure, PartError, OSError, TimeoutError, subprocess.SubprocessError) as error:
         print(f"\ndemo: {error}", file=sys.stderr)
         good = False
     except KeyboardInterrupt:
         print("\ndemo: stopped", file=sys.stderr)
-        shutil.rmtree(folder)
+        remove(folder)
         return 130
     if good:
-        shutil.rmtree(folder)
-    else:
+        remove(folder)
+    elif folder:
         print(f"demo: everything that was written is in {folder}", file=sys.stderr)
     return 0 if good else 1
 

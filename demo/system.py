@@ -95,6 +95,10 @@ class System:
     def owner_credential(self) -> Path:
         return self.folder / "workspace" / "owner-credential"
 
+    def credentials(self) -> set[str]:
+        """What the owner and the gate prove themselves with."""
+        return {file.read_text().strip() for file in (self.owner_credential(), self.folder / "gate-credential")}
+
     def cli(self, *arguments: str, credential_file: Path | None = None) -> Any:
         """Runs the CLI as a user would and returns its JSON."""
         credential = credential_file or self.owner_credential()
@@ -102,7 +106,9 @@ class System:
         env = os.environ | {"SCOREGATE_WORKSPACE": self.url}
         done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
         if done.returncode != 0:
-            raise Failure(f"`scoregate {' '.join(arguments)}` ended with status {done.returncode}: {done.stderr.strip()}")
+            raise Failure(
+                f"`scoregate {' '.join(arguments)}` ended with status {done.returncode}: {done.stderr.strip()}"
+            )
         return json.loads(done.stdout) if done.stdout.strip() else None
 
     def score(self, service: str, credential: str | None, extra: Mapping[str, str] | None = None) -> Answer:

@@ -93,7 +93,9 @@ def ghz(target: str, scenario: Scenario, rate: int, seconds: int) -> dict[str, A
         *("--rps", str(rate), "--duration", f"{seconds}s", "--format", "json", "--output", result, target),
     ]
     limit = seconds + 60
-    subprocess.run([str(word) for word in command], cwd=ROOT, input=data(scenario), text=True, check=True, timeout=limit)
+    subprocess.run(
+        [str(word) for word in command], cwd=ROOT, input=data(scenario), text=True, check=True, timeout=limit
+    )
     return json.loads(result.read_text())
 
 
@@ -107,7 +109,10 @@ def measure(gate: Gate, scenario: Scenario, rate: int, seconds: int) -> str | No
     latency = {entry["percentage"]: entry["latency"] / 1e6 for entry in report["latencyDistribution"] or []}
     good = report["statusCodeDistribution"].get("OK", 0)
     columns = "".join(f"{latency.get(percent, float('nan')):9.2f}" for percent in (50, 90, 99))
-    print(f"{scenario.name:<16}{report['count']:>9}{good:>9}{report['rps']:>9.0f}{columns}{report['slowest'] / 1e6:9.2f}", flush=True)
+    print(
+        f"{scenario.name:<16}{report['count']:>9}{good:>9}{report['rps']:>9.0f}{columns}{report['slowest'] / 1e6:9.2f}",
+        flush=True,
+    )
     if good != report["count"]:
         return f"{scenario.name}: {report['errorDistribution']}"
     if decided != {scenario.reason: good}:
@@ -120,7 +125,10 @@ def run(folder: Path, scoregate: Path, rate: int, seconds: int) -> list[str]:
         gate = Gate(processes, folder, scoregate)
         scenarios = gate.scenarios()
         print(f"{rate} checks per second, {seconds} s each, {os.cpu_count()} cores shared with ghz; latency in ms\n")
-        print(f"{'scenario':<16}{'checks':>9}{'answered':>9}{'per s':>9}{'p50':>9}{'p90':>9}{'p99':>9}{'slowest':>9}", flush=True)
+        print(
+            f"{'scenario':<16}{'checks':>9}{'answered':>9}{'per s':>9}{'p50':>9}{'p90':>9}{'p99':>9}{'slowest':>9}",
+            flush=True,
+        )
         problems = [measure(gate, scenario, rate, seconds) for scenario in scenarios]
         return [problem for problem in problems if problem]
 
@@ -129,7 +137,9 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rate", type=int, default=2000, help="checks per second (default 2000)")
     options.add_argument("--seconds", type=int, default=10, help="duration of each scenario (default 10)")
-    options.add_argument("--binary", type=Path, help="a scoregate to measure instead of the one built from this checkout")
+    options.add_argument(
+        "--binary", type=Path, help="a scoregate to measure instead of the one built from this checkout"
+    )
     given = options.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     try:

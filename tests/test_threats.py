@@ -38,11 +38,26 @@ class Gaps(unittest.TestCase):
             ("two rows", GOOD + "| 017 | again | | open: x |", RAN, "case 017 has several rows"),
             ("unknown row", GOOD + "| 003 | more | | open: x |", RAN, "case 003 is not on the line `Cases:`"),
             ("not run", GOOD, without("t100b_made_again"), "case 100b: `t100b_made_again` did not run"),
-            ("one case failed", GOOD, RAN | {"target::t002_no_http::case_2_none": False}, "case 002: `t002_no_http` failed"),
+            (
+                "one case failed",
+                GOOD,
+                RAN | {"target::t002_no_http::case_2_none": False},
+                "case 002: `t002_no_http` failed",
+            ),
             ("not listed", GOOD, RAN | {"t017_new": True}, "test `t017_new` ran but is not in the list"),
             ("no test", GOOD.replace("t002_no_http", ""), without("target::t002"), "case 002 is covered by no test"),
-            ("open without reason", GOOD.replace("open: comes with issue 9", "open"), RAN, "case 017: the status is `covered` or `open: reason`, not `open`"),
-            ("a test of no case", GOOD.replace("t002_no_http", "no_http"), without("target::t002"), "case 002: `no_http` is not named after a case"),
+            (
+                "open without reason",
+                GOOD.replace("open: comes with issue 9", "open"),
+                RAN,
+                "case 017: the status is `covered` or `open: reason`, not `open`",
+            ),
+            (
+                "a test of no case",
+                GOOD.replace("t002_no_http", "no_http"),
+                without("target::t002"),
+                "case 002: `no_http` is not named after a case",
+            ),
         ]:
             with self.subTest(name):
                 self.assertEqual(gaps(text, ran), [problem])

@@ -1,4 +1,4 @@
-"""What demo, load and tests share: real processes with logs, HTTP without a library's opinions, Envoy's configuration."""
+"""What demo and load share: real processes with logs, HTTP without a library's opinions, Envoy's configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import subprocess
 import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,9 @@ class Processes:
         for process in reversed(self.running.copy()):
             self.stop(process)
 
-    def start(self, name: str, *command: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Process:
+    def start(
+        self, name: str, *command: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> Process:
         log = self.logs / f"{name}.log"
         with log.open("ab") as output:
             # A session of its own: Ctrl-C in the terminal reaches us alone, and we end the others in order.
@@ -83,10 +85,8 @@ class Processes:
             process.popen.kill()
             status = process.popen.wait()
         # What a killed parent left behind (gunicorn's workers) is in its session, whose id is its own.
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.popen.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.running.remove(process)
         return status
 
@@ -193,7 +193,7 @@ def envoy_config(addresses: Mapping[str, str], template: Path = SIDECAR) -> str:
     text = template.read_text()
     for mark, address in addresses.items():
         line = re.compile(rf"(?m)^( *address: )\{{.*\}}(  # @{mark})$")
-        text, count = line.subn(lambda found: found[1] + envoy_address(address) + found[2], text)
+        text, count = line.subn(rf"\g<1>{envoy_address(address)}\g<2>", text)
         if count != 1:
             raise Failure(f"{template.name} has {count} lines marked `# @{mark}`, not one")
     return text
@@ -201,7 +201,16 @@ def envoy_config(addresses: Mapping[str, str], template: Path = SIDECAR) -> str:
 
 def built(profile: str) -> Path:
     """Builds the binary and returns its path, wherever cargo's target folder is. `profile`: `dev` or `release`."""
-    command = ["cargo", "build", "--bin", "scoregate", "--profile", profile, "--message-format", "json-render-diagnostics"]
+    command = [
+        "cargo",
+        "build",
+        "--bin",
+        "scoregate",
+        "--profile",
+        profile,
+        "--message-format",
+        "json-render-diagnostics",
+    ]
     output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     messages = (json.loads(line) for line in output.splitlines())
     return next(Path(message["executable"]) for message in messages if message.get("executable"))

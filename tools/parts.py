@@ -61,7 +61,19 @@ def cargo(crate: str, version: str) -> Callable[[Path], None]:
     def install(folder: Path) -> None:
         # Its own target folder: the checkout's must not fill with somebody else's crates.
         build = folder / "build"
-        run("cargo", "install", "--quiet", "--locked", "--root", folder, "--target-dir", build, crate, "--version", version)
+        run(
+            "cargo",
+            "install",
+            "--quiet",
+            "--locked",
+            "--root",
+            folder,
+            "--target-dir",
+            build,
+            crate,
+            "--version",
+            version,
+        )
         shutil.rmtree(build)
 
     return install

@@ -150,9 +150,9 @@ class Demo:
         self.system.cli("service", "create", "forecast")
         self.primary, self.secondary = self.keys("forecast")
         first = self.score_until(200, "forecast", self.primary)
-        self.allowed("right primary key", first, service="forecast", auth_mode="key", key_slot="primary")
+        self.allowed("right primary key", first, **key_caller("primary"))
         second = self.score("forecast", self.secondary)
-        self.allowed("right secondary key", second, service="forecast", auth_mode="key", key_slot="secondary")
+        self.allowed("right secondary key", second, **key_caller("secondary"))
         self.refused("no key", self.score("forecast", None))
         wrong = self.score("forecast", self.secret(mistyped(self.primary)))
         self.refused("wrong key", wrong)
@@ -169,7 +169,7 @@ class Demo:
             # At once: the command returns when every gate enforces the change.
             self.refused("old primary key", self.score("forecast", old))
             new = self.score("forecast", self.primary)
-        self.allowed("new primary key", new, service="forecast", auth_mode="key", key_slot="primary")
+        self.allowed("new primary key", new, **key_caller("primary"))
         bad = [status for status in statuses if status != 200]
         problems = [f"{len(bad)} of them got {sorted(set(bad))}"] if bad else []
         if len(statuses) < 10:
@@ -210,7 +210,7 @@ class Demo:
         self.ranking_token = self.token("ranking")
         self.subject = claims(self.ranking_token)["sub"]
         answer = self.score_until(200, "ranking", self.ranking_token)
-        self.allowed("token", answer, service="ranking", auth_mode="token", subject=self.subject)
+        self.allowed("token", answer, **self.token_caller("ranking"))
         forged = self.secret(tampered(self.ranking_token))
         self.refused("tampered token (another subject)", self.score("ranking", forged))
         self.refused("key on the token service", self.score("ranking", self.primary))
@@ -225,7 +225,7 @@ class Demo:
     def forged(self) -> None:
         self.table.title("Callers that send x-scoregate-* headers themselves")
         answer = self.score("forecast", self.secondary, **FORGED)
-        self.allowed("forged beside a key", answer, service="forecast", auth_mode="key", key_slot="secondary")
+        self.allowed("forged beside a key", answer, **key_caller("secondary"))
         answer = self.score("ranking", self.ranking_token, **FORGED)
         self.allowed("forged beside a token", answer, **self.token_caller("ranking"))
         answer = self.score("forecast", self.secondary, x_scoregate_subject="admin")
@@ -240,8 +240,7 @@ class Demo:
         self.allowed("token, after the switch", self.score("forecast", token), **self.token_caller("forecast"))
         self.system.cli("service", "update", "forecast", "--auth", "key")
         self.refused("the token, after the switch back", self.score_until(401, "forecast", token))
-        answer = self.score("forecast", self.primary)
-        self.allowed("the key, after the switch back", answer, service="forecast", auth_mode="key", key_slot="primary")
+        self.allowed("the key, after the switch back", self.score("forecast", self.primary), **key_caller("primary"))
 
     def workspace_away(self) -> None:
         self.table.title("The workspace stops; the gate goes on with what it knows")
@@ -249,10 +248,8 @@ class Demo:
         self.table.fact("the workspace ended in order", [f"exit status {status}"] if status else [])
         gone = not answers(f"{self.system.url}/.well-known/jwks.json")
         self.table.fact("and answers no more", [] if gone else [f"{self.system.url} still answers"])
-        answer = self.score("forecast", self.primary)
-        self.allowed("primary key", answer, service="forecast", auth_mode="key", key_slot="primary")
-        answer = self.score("forecast", self.secondary)
-        self.allowed("secondary key", answer, service="forecast", auth_mode="key", key_slot="secondary")
+        self.allowed("primary key", self.score("forecast", self.primary), **key_caller("primary"))
+        self.allowed("secondary key", self.score("forecast", self.secondary), **key_caller("secondary"))
         self.allowed("token", self.score("ranking", self.ranking_token), **self.token_caller("ranking"))
         self.refused("wrong key", self.score("forecast", mistyped(self.primary)))
         self.refused("tampered token", self.score("ranking", tampered(self.ranking_token)))
@@ -264,10 +261,8 @@ class Demo:
         self.system.cli("key", "regenerate", "forecast", "secondary")
         _, self.secondary = self.keys("forecast")
         self.refused("old secondary key, after a regeneration", self.score("forecast", old))
-        answer = self.score("forecast", self.secondary)
-        self.allowed("new secondary key", answer, service="forecast", auth_mode="key", key_slot="secondary")
-        answer = self.score("forecast", self.primary)
-        self.allowed("primary key, untouched", answer, service="forecast", auth_mode="key", key_slot="primary")
+        self.allowed("new secondary key", self.score("forecast", self.secondary), **key_caller("secondary"))
+        self.allowed("primary key, untouched", self.score("forecast", self.primary), **key_caller("primary"))
 
     def expired(self) -> None:
         self.table.title("ranking: the token that lived for 2 s")
@@ -312,6 +307,10 @@ class Demo:
         except TimeoutError:
             problems = [f"without {sorted(wanted - reasons())}"]
         self.table.fact("Envoy's access log knows the reasons", problems, ", ".join(sorted(reasons())))
+
+
+def key_caller(slot: str) -> dict[str, str]:
+    return {"service": "forecast", "auth_mode": "key", "key_slot": slot}
 
 
 def caller(headers: dict[str, str]) -> tuple[str | None, ...]:

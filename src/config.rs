@@ -11,6 +11,7 @@ mod validate;
 pub use secrets::{DataDir, DataDirError, write_secret};
 pub use shape::{LogFormat, Shape, Time};
 pub use sources::{ENVIRONMENT_PREFIX, Sources};
+pub(crate) use validate::DATABASE;
 pub use validate::{gate, log_and_shutdown, workspace};
 
 use std::collections::HashMap;

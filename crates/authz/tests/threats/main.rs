@@ -7,6 +7,8 @@ mod keys;
 #[cfg(test)]
 mod path;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod target;

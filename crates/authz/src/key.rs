@@ -194,7 +194,8 @@ impl fmt::Debug for KeyDigest {
 #[derive(Clone)]
 pub struct Pepper {
     id: Arc<str>,
-    key: hmac::Key,
+    /// Shared, because each digest in policy carries its pepper.
+    key: Arc<hmac::Key>,
 }
 
 /// Fewest bytes of a pepper.
@@ -217,7 +218,7 @@ impl Pepper {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let derived = hmac::sign(&key, b"scoregate pepper id");
         let id = derived.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        Ok(Self { id: id.into(), key })
+        Ok(Self { id: id.into(), key: Arc::new(key) })
     }
 
     /// Tells peppers apart without telling them: 16 hexadecimal digits derived from the secret.

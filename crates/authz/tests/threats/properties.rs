@@ -248,7 +248,15 @@ fn change_of(number: u8, setting: &Setting) -> EntryChange {
 }
 
 /// All that can be seen of a snapshot from outside.
-fn seen(snapshot: Snapshot) -> (StateHash, Vec<EntryId>, Vec<(String, String)>, Vec<Outcome>) {
+#[derive(Debug, PartialEq)]
+struct Seen {
+    state_hash: StateHash,
+    entries: Vec<EntryId>,
+    contested: Vec<(String, String)>,
+    outcomes: Vec<Outcome>,
+}
+
+fn seen(snapshot: Snapshot) -> Seen {
     let state_hash = snapshot.state_hash();
     let entries = snapshot.entries().map(|entry| entry.id().clone()).collect();
     let mut contested: Vec<_> =
@@ -259,7 +267,7 @@ fn seen(snapshot: Snapshot) -> (StateHash, Vec<EntryId>, Vec<(String, String)>, 
         (0..6).map(|number| by_name.decide(&Request::to(&format!("service-{number}")).bearer(K1))).collect();
     let by_host = by_name.by_host(PortRule::Any);
     outcomes.extend(PREFIXES.map(|path| by_host.decide(&Request::at(HOST, path).bearer(K2))));
-    (state_hash, entries, contested, outcomes)
+    Seen { state_hash, entries, contested, outcomes }
 }
 
 proptest! {

@@ -49,6 +49,7 @@ fn t017_a_listener_by_host_ignores_the_name_in_the_route() {
 #[test]
 fn t018_a_listener_by_route_never_guesses_from_the_host() {
     assert_eq!(scorer_at_host().decide(&at_host(HOST)), Refused(UnknownService));
+    assert_eq!(scorer_at_host().decide(&at_host(SCORER.0)), Refused(UnknownService), "a name is no host");
 }
 
 #[rstest]

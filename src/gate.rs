@@ -10,6 +10,8 @@ mod connection;
 mod disk;
 mod explain;
 mod feed;
+#[cfg(test)]
+mod fixtures;
 mod keeper;
 mod metrics;
 mod port;

@@ -216,3 +216,258 @@ fn escape(text: &str) -> String {
     }
     escaped
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::fixtures::{key, key_service, open_service, peppers, snapshot, version};
+    use crate::proto::envoy::config::core::v3::HeaderMap;
+    use crate::proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
+    use crate::proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
+    use proptest::prelude::*;
+    use scoregate_authz::{AllowReason, PortRule, Reason, Rules, TargetSource};
+    use serde_json::{Value, json};
+
+    fn request(service: &str, headers: &[(&str, &str)]) -> CheckRequest {
+        let header = |(key, value): &(&str, &str)| HeaderValue {
+            key: (*key).to_owned(),
+            value: String::new(),
+            raw_value: value.as_bytes().to_vec(),
+        };
+        let headers = headers.iter().map(header).collect();
+        let http = HttpRequest { header_map: Some(HeaderMap { headers }), ..HttpRequest::default() };
+        let context_extensions = [("service".to_owned(), service.to_owned())].into();
+        let attributes = AttributeContext { request: Some(Request { http: Some(http) }), context_extensions };
+        CheckRequest { attributes: Some(attributes) }
+    }
+
+    fn decide(request: &CheckRequest) -> Verdict {
+        let rules = Rules {
+            target: TargetSource::ContextExtensions,
+            ports: PortRule::Any,
+            credential_headers: CredentialHeaders::default(),
+            clock_skew: std::time::Duration::ZERO,
+            peppers: peppers(),
+        };
+        let policy = snapshot(version(1, 42), &[key_service("sklearn-iris", 1), open_service("demo")]);
+        let view = HttpView::new(request);
+        scoregate_authz::check(&rules, Some(&policy), view.as_ref(), rules.clock_skew, &(), &mut ())
+    }
+
+    fn with_key(slot: &str) -> CheckRequest {
+        let credential = format!("Bearer {}", key("sklearn-iris", slot, 1));
+        request("sklearn-iris", &[("authorization", &credential)])
+    }
+
+    /// Whether the service is known, and whether a credential was presented, where this is the reason.
+    fn circumstances(reason: DenyReason) -> (bool, bool) {
+        use DenyReason as Deny;
+        match reason {
+            Deny::NoHttp | Deny::AmbiguousPath => (false, false),
+            Deny::MissingCredential | Deny::EmptyCredential => (true, false),
+            Deny::UnknownService => (false, true),
+            Deny::MalformedCredential
+            | Deny::UnsupportedScheme
+            | Deny::DuplicateCredential
+            | Deny::AmbiguousCredential
+            | Deny::UnknownKey
+            | Deny::WrongCredentialKind
+            | Deny::MalformedToken
+            | Deny::BadAlgorithm
+            | Deny::UnknownSigningKey
+            | Deny::BadSignature
+            | Deny::Expired
+            | Deny::NotYetValid
+            | Deny::MissingClaim
+            | Deny::UnsupportedCrit
+            | Deny::Revoked
+            | Deny::WrongIssuer
+            | Deny::WrongService
+            | Deny::WrongType
+            | Deny::LifetimeTooLong => (true, true),
+        }
+    }
+
+    fn verdict_of(reason: Reason) -> Verdict {
+        let allowed = decide(&with_key("primary"));
+        match reason {
+            Reason::Allow(AllowReason::Ok) => allowed,
+            Reason::Allow(AllowReason::Open) => decide(&request("demo", &[])),
+            Reason::Deny(reason) => {
+                let (known, credential_presented) = circumstances(reason);
+                let decision = Decision::Deny(Denial { reason, credential_presented });
+                Verdict { decision, service: allowed.service.filter(|_| known), revision: 42 }
+            }
+            Reason::Undecided(reason) => {
+                Verdict { decision: Decision::Undecided(reason), service: None, revision: 42 }
+            }
+        }
+    }
+
+    fn answers(undecided: UndecidedAnswer) -> Answers {
+        Answers::new("scoregate", &CredentialHeaders::default(), undecided)
+    }
+
+    fn headers(options: &[HeaderValueOption]) -> Vec<(&str, &str)> {
+        fn pair(option: &HeaderValueOption) -> (&str, &str) {
+            assert_eq!(option.append_action(), HeaderAppendAction::OverwriteIfExistsOrAdd);
+            option.header.as_ref().map(|header| (header.key.as_str(), header.value.as_str())).unwrap()
+        }
+        options.iter().map(pair).collect()
+    }
+
+    fn readable(response: &CheckResponse) -> Value {
+        let denied = |denied: &DeniedHttpResponse| {
+            json!({
+                "status": denied.status.as_ref().unwrap().code,
+                "headers": headers(&denied.headers),
+                "body": denied.body,
+            })
+        };
+        let (kind, http) = match response.http_response.as_ref().unwrap() {
+            HttpResponse::DeniedResponse(response) => ("denied_response", denied(response)),
+            HttpResponse::ErrorResponse(response) => ("error_response", denied(response)),
+            HttpResponse::OkResponse(ok) => {
+                let set = headers(&ok.headers);
+                ("ok_response", json!({ "headers": set, "headers_to_remove": ok.headers_to_remove }))
+            }
+        };
+        let metadata = &response.dynamic_metadata.as_ref().unwrap().fields;
+        let metadata: serde_json::Map<_, _> = metadata
+            .iter()
+            .map(|(name, value)| {
+                let value = match value.kind.as_ref().unwrap() {
+                    Kind::StringValue(text) => json!(text),
+                    Kind::NumberValue(number) => json!(number),
+                    other => panic!("{other:?}"),
+                };
+                (name.clone(), value)
+            })
+            .collect();
+        json!({ "status.code": response.status.as_ref().unwrap().code, kind: http, "metadata": metadata })
+    }
+
+    fn denied(response: CheckResponse) -> DeniedHttpResponse {
+        match response.http_response {
+            Some(HttpResponse::DeniedResponse(denied) | HttpResponse::ErrorResponse(denied)) => denied,
+            other => panic!("no denial: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn answer_of_each_reason_is_golden() {
+        let (answers, http) = (answers(UndecidedAnswer::DeniedResponse), request("any", &[]));
+        for reason in Reason::all() {
+            let response = answers.answer(&verdict_of(reason), HttpView::new(&http));
+            insta::assert_json_snapshot!(reason.metric_label(), readable(&response));
+        }
+    }
+
+    #[test]
+    fn t122_undecided_is_an_error_only_where_that_is_wanted() {
+        for reason in scoregate_authz::UndecidedReason::ALL {
+            let verdict = verdict_of(Reason::Undecided(*reason));
+            let error = answers(UndecidedAnswer::ErrorResponse).answer(&verdict, None);
+            assert_eq!(error.status.as_ref().unwrap().code, code::UNAVAILABLE);
+            assert!(matches!(error.http_response, Some(HttpResponse::ErrorResponse(_))));
+            let denial = answers(UndecidedAnswer::DeniedResponse).answer(&verdict, None);
+            assert_eq!(denial.status, error.status);
+            assert_eq!(denied(denial), denied(error));
+        }
+    }
+
+    #[test]
+    fn t120_allow_removes_the_credential_headers() {
+        let configured = ["authorization", "x-api-key"].map(str::to_owned).to_vec();
+        let configured = CredentialHeaders::new(configured).unwrap();
+        let answers = Answers::new("r", &configured, UndecidedAnswer::DeniedResponse);
+        for reason in [AllowReason::Ok, AllowReason::Open] {
+            let response = answers.answer(&verdict_of(Reason::Allow(reason)), None);
+            let Some(HttpResponse::OkResponse(ok)) = response.http_response else { panic!("no allow") };
+            assert_eq!(ok.headers_to_remove[..2], ["authorization", "x-api-key"]);
+        }
+    }
+
+    #[test]
+    fn t121_allow_sets_or_removes_each_identity_header() {
+        let forged = [("X_Scoregate-Subject", "admin"), ("x_scoregate_subject", "admin")];
+        for (request, slot) in [(with_key("secondary"), Some("secondary")), (request("demo", &forged), None)]
+        {
+            let response =
+                answers(UndecidedAnswer::default()).answer(&decide(&request), HttpView::new(&request));
+            let Some(HttpResponse::OkResponse(ok)) = response.http_response else { panic!("no allow") };
+            let set = headers(&ok.headers);
+            let is_set = |name: &str| set.iter().any(|(key, _)| *key == name);
+            let is_removed = |name: &str| ok.headers_to_remove.iter().any(|key| key == name);
+            for name in ["service", "auth-mode", "key-slot", "subject"] {
+                let name = format!("x-scoregate-{name}");
+                assert!(is_set(&name) != is_removed(&name), "{name}");
+            }
+            let found = set.iter().find(|(key, _)| *key == "x-scoregate-key-slot").map(|(_, value)| *value);
+            assert_eq!(found, slot);
+            let lookalikes = ["x_scoregate-subject", "x_scoregate_subject"];
+            assert_eq!(lookalikes.iter().all(|name| is_removed(name)), slot.is_none());
+        }
+    }
+
+    #[test]
+    fn t123_grpc_caller_gets_a_short_text() {
+        let grpc = request("any", &[("content-type", "application/grpc+proto")]);
+        let verdict = verdict_of(Reason::Deny(DenyReason::UnknownKey));
+        let denied = denied(answers(UndecidedAnswer::default()).answer(&verdict, HttpView::new(&grpc)));
+        assert_eq!(denied.body, "the credential was not accepted");
+        assert!(headers(&denied.headers).iter().all(|(name, _)| *name != "content-type"));
+    }
+
+    #[test]
+    fn t022_t124_unknown_service_looks_like_a_wrong_key() {
+        let answers = answers(UndecidedAnswer::default());
+        let mut all = DenyReason::ALL.iter().filter(|reason| circumstances(**reason).1).map(|reason| {
+            let mut response = answers.answer(&verdict_of(Reason::Deny(*reason)), None);
+            response.dynamic_metadata = None;
+            response
+        });
+        let first = all.next().unwrap();
+        assert!(all.all(|other| other == first));
+    }
+
+    #[test]
+    fn t124_realm_is_escaped() {
+        let answers = Answers::new("a\"b\\c\r\nä", &CredentialHeaders::default(), UndecidedAnswer::default());
+        assert_eq!(answers.challenge, r#"Bearer realm="a\"b\\c???""#);
+    }
+
+    proptest! {
+        #[test]
+        fn t119_deny_always_has_a_code(
+            at in 0..Reason::all().count(),
+            presented: bool,
+            error: bool,
+            content_type in "application/(grpc|json)(\\+proto)?",
+            realm in ".*",
+        ) {
+            let reason = Reason::all().nth(at).unwrap();
+            let mut verdict = verdict_of(reason);
+            if let Decision::Deny(denial) = &mut verdict.decision {
+                denial.credential_presented = presented;
+            }
+            let kind = if error { UndecidedAnswer::ErrorResponse } else { UndecidedAnswer::DeniedResponse };
+            let http = request("any", &[("content-type", &content_type)]);
+            let answers = Answers::new(&realm, &CredentialHeaders::default(), kind);
+            let response = answers.answer(&verdict, HttpView::new(&http));
+            let code = response.status.as_ref().unwrap().code;
+            prop_assert_eq!(code == 0, matches!(reason, Reason::Allow(_)));
+            if code != 0 {
+                let denied = denied(response);
+                let status = denied.status.as_ref().unwrap().code;
+                prop_assert!([400, 401, 503].contains(&status));
+                let challenges = headers(&denied.headers);
+                let challenges = challenges.iter().filter(|(name, _)| *name == "www-authenticate");
+                prop_assert_eq!(challenges.count(), usize::from(status == 401));
+                let visible = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+                prop_assert!(headers(&denied.headers).iter().all(|(_, value)| visible(value)));
+                prop_assert!(visible(&denied.body));
+            }
+        }
+    }
+}

@@ -329,3 +329,277 @@ fn own_uid(directory: &Path) -> io::Result<u32> {
     std::fs::remove_file(path)?;
     Ok(uid)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::fixtures::{change, key_service, open_service, peppers, snapshot, version};
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+
+    const NOW: UnixTime = UnixTime::from_secs(1_000);
+
+    /// A directory that a gate left at revision 8: a snapshot of 7 and one change.
+    fn left_at_8() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
+        disk.keep_snapshot(&snapshot(version(1, 7), &[key_service("one", 1)]), NOW).unwrap();
+        let now = [key_service("one", 2)];
+        disk.keep_change(&change(1, 7, 8, now.to_vec(), &now), &snapshot(version(1, 8), &now), NOW).unwrap();
+        directory
+    }
+
+    fn file(directory: &tempfile::TempDir, name: &str) -> PathBuf {
+        directory.path().join("gate").join(name)
+    }
+
+    fn edit(directory: &tempfile::TempDir, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
+        let path = file(directory, name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        edit(&mut bytes);
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    fn read(directory: &tempfile::TempDir) -> Found {
+        Disk::open(&directory.path().join("gate")).unwrap().read(&peppers())
+    }
+
+    fn version_read(directory: &tempfile::TempDir) -> Version {
+        read(directory).state.unwrap().unwrap().version()
+    }
+
+    /// What is refused is refused, and the mark is known all the same.
+    fn refusal(directory: &tempfile::TempDir) -> StateError {
+        let found = read(directory);
+        assert_eq!(found.high_water.unwrap().version(), version(1, 8));
+        found.state.unwrap_err()
+    }
+
+    #[test]
+    fn read_of_an_empty_directory_finds_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let found = read(&directory);
+        assert!(found.high_water.is_none() && found.state.unwrap().is_none());
+        let mode = std::fs::metadata(directory.path().join("gate")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn t109_read_finds_snapshot_and_changes() {
+        let directory = left_at_8();
+        let found = read(&directory);
+        let state = found.state.unwrap().unwrap();
+        assert_eq!(state.version(), version(1, 8));
+        assert_eq!(state.state_hash(), snapshot(version(1, 8), &[key_service("one", 2)]).state_hash());
+        assert_eq!(found.high_water.unwrap(), HighWater::new(state.workspace(), version(1, 8), NOW));
+    }
+
+    #[test]
+    fn changes_are_appended_after_a_restart() {
+        let directory = left_at_8();
+        let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
+        disk.read(&peppers());
+        let now = [key_service("one", 3)];
+        disk.keep_change(&change(1, 8, 9, now.to_vec(), &now), &snapshot(version(1, 9), &now), NOW).unwrap();
+        assert_eq!(version_read(&directory), version(1, 9));
+    }
+
+    #[test]
+    fn no_file_holds_a_key() {
+        let directory = left_at_8();
+        for name in ["snapshot", "changes", "high-water"] {
+            let path = file(&directory, name);
+            assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+            let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+            assert!(!text.contains("key-of-one"));
+        }
+    }
+
+    #[test]
+    fn t110_wrong_checksum_is_refused() {
+        for name in ["snapshot", "changes"] {
+            let directory = left_at_8();
+            edit(&directory, name, |bytes| *bytes.last_mut().unwrap() ^= 1);
+            assert!(matches!(refusal(&directory), StateError::Checksum { .. }), "{name}");
+        }
+    }
+
+    #[test]
+    fn t110_truncated_snapshot_is_refused() {
+        let length = std::fs::metadata(file(&left_at_8(), "snapshot")).unwrap().len();
+        for keep in 0..usize::try_from(length).unwrap() {
+            let directory = left_at_8();
+            edit(&directory, "snapshot", |bytes| bytes.truncate(keep));
+            assert!(matches!(refusal(&directory), StateError::Truncated { .. }), "{keep}");
+        }
+    }
+
+    #[test]
+    fn t110_log_without_what_was_acknowledged_is_refused() {
+        let directory = left_at_8();
+        edit(&directory, "changes", |bytes| bytes.truncate(bytes.len() - 1));
+        let refused = refusal(&directory);
+        assert_eq!(refused.to_string(), "the state is of version 1.7, although version 1.8 was acknowledged");
+    }
+
+    #[test]
+    fn t110_missing_snapshot_is_refused() {
+        let directory = left_at_8();
+        std::fs::remove_file(file(&directory, "snapshot")).unwrap();
+        assert!(matches!(refusal(&directory), StateError::Missing(_)));
+    }
+
+    #[test]
+    fn t110_state_older_than_the_mark_is_refused() {
+        let (old, directory) = (left_at_8(), left_at_8());
+        let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
+        disk.keep_snapshot(&snapshot(version(2, 1), &[]), NOW).unwrap();
+        for name in ["snapshot", "changes"] {
+            std::fs::copy(file(&old, name), file(&directory, name)).unwrap();
+        }
+        let found = read(&directory);
+        assert_eq!(found.high_water.unwrap().version(), version(2, 1));
+        assert!(matches!(found.state.unwrap_err(), StateError::Older { .. }));
+    }
+
+    #[test]
+    fn t110_wrong_format_is_refused() {
+        let directory = left_at_8();
+        edit(&directory, "snapshot", |bytes| bytes[7] = 2);
+        assert_eq!(
+            refusal(&directory).to_string(),
+            "`snapshot` has format 2, and this version reads format 1"
+        );
+        edit(&directory, "snapshot", |bytes| bytes[0] = b'x');
+        assert!(matches!(refusal(&directory), StateError::Magic { .. }));
+    }
+
+    #[test]
+    fn t110_file_that_others_can_write_is_refused() {
+        for mode in [0o620, 0o602] {
+            let directory = left_at_8();
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(file(&directory, "snapshot"), permissions).unwrap();
+            assert!(matches!(refusal(&directory), StateError::Writable { .. }), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn t110_file_of_another_user_is_refused() {
+        let directory = left_at_8();
+        let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
+        disk.owner += 1;
+        let found = disk.read(&peppers());
+        assert!(matches!(found.state.unwrap_err(), StateError::ForeignOwner { file: "high-water", .. }));
+    }
+
+    #[test]
+    fn t110_directory_that_others_can_write_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(Disk::open(directory.path()), Err(DirectoryError::Writable { .. })));
+    }
+
+    #[test]
+    fn t110_state_that_does_not_hash_as_stated_is_refused() {
+        let directory = left_at_8();
+        let parts = |hash: u8| {
+            let mut parts: Vec<_> = state::parts(&snapshot(version(1, 8), &[open_service("one")])).collect();
+            parts[0].state_hash[0] ^= hash;
+            parts.into_iter()
+        };
+        let gate = directory.path().join("gate");
+        record::replace(&gate, Kind::Snapshot, parts(0)).unwrap();
+        assert_eq!(version_read(&directory), version(1, 8));
+        record::replace(&gate, Kind::Snapshot, parts(1)).unwrap();
+        assert!(matches!(refusal(&directory), StateError::Refused { file: "snapshot", .. }));
+    }
+
+    #[test]
+    fn t110_foreign_workspace_is_refused() {
+        let directory = left_at_8();
+        let mut part = state::parts(&snapshot(version(1, 9), &[])).next().unwrap();
+        part.workspace = "another".to_owned();
+        let gate = directory.path().join("gate");
+        record::replace(&gate, Kind::Snapshot, std::iter::once(part)).unwrap();
+        assert!(matches!(refusal(&directory), StateError::ForeignWorkspace { .. }));
+    }
+
+    #[test]
+    fn t110_bad_mark_is_refused_with_the_state() {
+        let directory = left_at_8();
+        edit(&directory, "high-water", |bytes| *bytes.last_mut().unwrap() ^= 1);
+        let found = read(&directory);
+        assert!(found.high_water.is_none());
+        assert!(matches!(found.state.unwrap_err(), StateError::Checksum { file: "high-water" }));
+    }
+
+    #[test]
+    fn t110_trailing_bytes_are_refused() {
+        let directory = left_at_8();
+        let part = state::parts(&snapshot(version(1, 7), &[])).next().unwrap();
+        let gate = directory.path().join("gate");
+        record::replace(&gate, Kind::Snapshot, [part.clone(), part].into_iter()).unwrap();
+        assert!(matches!(refusal(&directory), StateError::Trailing { .. }));
+    }
+
+    #[test]
+    fn t110_impossible_length_is_refused_unread() {
+        let directory = left_at_8();
+        edit(&directory, "snapshot", |bytes| bytes[8..12].copy_from_slice(&u32::MAX.to_be_bytes()));
+        assert!(matches!(refusal(&directory), StateError::TooLong { .. }));
+    }
+
+    #[test]
+    fn read_cuts_a_change_that_was_never_acknowledged() {
+        let whole = std::fs::read(file(&left_at_8(), "changes")).unwrap();
+        for torn in 1..whole.len() - 8 {
+            let directory = left_at_8();
+            let log = file(&directory, "changes");
+            let mut log = OpenOptions::new().append(true).open(log).unwrap();
+            log.write_all(&whole[8..8 + torn]).unwrap();
+            assert_eq!(version_read(&directory), version(1, 8), "{torn}");
+            assert_eq!(std::fs::read(file(&directory, "changes")).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn end_between_log_and_mark_leaves_the_change() {
+        let directory = left_at_8();
+        let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
+        disk.read(&peppers());
+        let now = [key_service("one", 3)];
+        disk.write_change(&change(1, 8, 9, now.to_vec(), &now)).unwrap();
+        assert_eq!(version_read(&directory), version(1, 9));
+    }
+
+    #[test]
+    fn end_between_snapshot_and_log_skips_what_the_snapshot_has() {
+        let directory = left_at_8();
+        let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
+        for version in [version(1, 8), version(1, 20), version(2, 1)] {
+            disk.write_snapshot(&snapshot(version, &[])).unwrap();
+            assert_eq!(version_read(&directory), version);
+        }
+    }
+
+    #[test]
+    fn end_before_the_first_mark_leaves_the_snapshot() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
+        disk.write_snapshot(&snapshot(version(1, 1), &[])).unwrap();
+        assert_eq!(version_read(&directory), version(1, 1));
+    }
+
+    #[test]
+    fn log_is_long_after_many_changes() {
+        let directory = left_at_8();
+        let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
+        disk.read(&peppers());
+        assert!(!disk.is_log_long());
+        disk.log.as_mut().unwrap().changes = MAX_CHANGES + 1;
+        assert!(disk.is_log_long());
+        disk.keep_snapshot(&snapshot(version(1, 9), &[]), NOW).unwrap();
+        assert!(!disk.is_log_long());
+    }
+}

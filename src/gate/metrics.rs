@@ -166,7 +166,7 @@ impl EncodeMetric for AtomicHistogram {
         let counts = self.0.buckets.iter().map(|count| count.load(Ordering::Relaxed));
         let mut buckets: Vec<_> =
             BUCKETS.iter().zip(counts).map(|(bound, count)| (seconds(*bound), count)).collect();
-        buckets.push((f64::MAX, self.0.above.load(Ordering::Relaxed)));
+        buckets.push((f64::INFINITY, self.0.above.load(Ordering::Relaxed)));
         let total = buckets.iter().map(|(_, count)| count).sum();
         let sum = seconds(self.0.nanoseconds.load(Ordering::Relaxed));
         encoder.encode_histogram::<NoLabelSet>(sum, total, &buckets, None)

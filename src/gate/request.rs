@@ -158,8 +158,8 @@ mod tests {
     #[case(("a", "text", "raw"), &["text", "raw"])]
     fn raw_headers_of_a_list(#[case] header: (&str, &str, &str), #[case] expected: &[&str]) {
         let http = with_headers(&[header]);
-        let found: Vec<_> =
-            view(&http).raw_headers().map(|(_, value)| str::from_utf8(value).unwrap()).collect();
+        let view = view(&http);
+        let found: Vec<_> = view.raw_headers().map(|(_, value)| str::from_utf8(value).unwrap()).collect();
         assert_eq!(found, expected);
     }
 }

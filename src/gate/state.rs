@@ -179,3 +179,120 @@ fn starts_from(change: &wire::Change) -> Version {
 fn hash(bytes: &[u8]) -> Result<StateHash, RefusedPolicy> {
     bytes.try_into().map(StateHash).map_err(|_| RefusedPolicy::HashLength)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::fixtures::{self, open_service, peppers, version};
+
+    fn three_parts() -> Vec<wire::SnapshotPart> {
+        let services = ["aaa", "bbb", "ccc", "ddd", "eee"].map(open_service);
+        fixtures::parts(version(1, 7), &services, 2)
+    }
+
+    fn assemble(parts: Vec<wire::SnapshotPart>) -> Result<Assembly, RefusedPolicy> {
+        let mut parts = parts.into_iter();
+        let first = Assembly::begin(parts.next().unwrap())?;
+        parts.try_fold(first, Assembly::with)
+    }
+
+    #[test]
+    fn assembly_of_all_parts_is_complete() {
+        let assembly = assemble(three_parts()).unwrap();
+        assert!(assembly.is_complete());
+        assert_eq!(assembly.build(&peppers()).unwrap().services().count(), 5);
+    }
+
+    #[test]
+    fn t111_snapshot_without_services_is_complete() {
+        let assembly = assemble(fixtures::parts(version(1, 7), &[], 1)).unwrap();
+        assert!(assembly.is_complete());
+        assert_eq!(assembly.build(&peppers()).unwrap().services().count(), 0);
+    }
+
+    #[test]
+    fn t111_nothing_that_claims_to_be_a_snapshot_is_refused() {
+        let mut parts = fixtures::parts(version(1, 7), &[], 1);
+        parts[0].state_hash = vec![0; 32];
+        assert!(matches!(assemble(parts.clone()).unwrap().build(&peppers()), Err(RefusedPolicy::State(_))));
+        parts[0].state_hash.clear();
+        assert_eq!(assemble(parts).unwrap_err(), RefusedPolicy::HashLength);
+        assert_eq!(Assembly::begin(wire::SnapshotPart::default()).unwrap_err(), RefusedPolicy::NoWorkspace);
+    }
+
+    #[test]
+    fn t112_missing_part_is_noticed() {
+        let mut parts = three_parts();
+        parts.remove(1);
+        assert_eq!(assemble(parts).unwrap_err(), RefusedPolicy::Misplaced { expected: 2, found: 4 });
+        let first = assemble(three_parts()[..1].to_vec()).unwrap();
+        assert!(!first.is_complete());
+        let misplaced = RefusedPolicy::Misplaced { expected: 0, found: 2 };
+        assert_eq!(assemble(three_parts()[1..].to_vec()).unwrap_err(), misplaced);
+    }
+
+    #[test]
+    fn t112_repeated_part_is_noticed() {
+        let mut parts = three_parts();
+        parts.insert(1, parts[0].clone());
+        assert_eq!(assemble(parts).unwrap_err(), RefusedPolicy::Misplaced { expected: 2, found: 0 });
+    }
+
+    #[test]
+    fn t112_parts_out_of_order_are_noticed() {
+        let mut parts = three_parts();
+        parts.swap(1, 2);
+        assert_eq!(assemble(parts).unwrap_err(), RefusedPolicy::Misplaced { expected: 2, found: 4 });
+    }
+
+    #[test]
+    fn t112_part_of_another_snapshot_is_noticed() {
+        let mut parts = three_parts();
+        parts[1].revision += 1;
+        assert_eq!(assemble(parts).unwrap_err(), RefusedPolicy::OtherSnapshot);
+    }
+
+    #[test]
+    fn assembly_is_bounded() {
+        let mut parts = three_parts();
+        parts[0].total = MAX_ENTRIES + 1;
+        assert_eq!(assemble(parts).unwrap_err(), RefusedPolicy::TooMany);
+        let mut parts = three_parts();
+        parts.iter_mut().for_each(|part| part.total = 4);
+        assert_eq!(assemble(parts).unwrap_err(), RefusedPolicy::TooMany);
+        let mut parts = three_parts();
+        parts[1].entries.clear();
+        assert_eq!(assemble(parts).unwrap_err(), RefusedPolicy::EmptyPart);
+    }
+
+    #[test]
+    fn parts_of_a_snapshot_make_the_same_snapshot() {
+        let services: Vec<_> = (0..2_500).map(|number| open_service(&format!("service-{number}"))).collect();
+        for entries in [services.as_slice(), &[]] {
+            let snapshot = fixtures::snapshot(version(3, 9), entries);
+            let again = assemble(parts(&snapshot).collect()).unwrap();
+            assert!(again.is_complete());
+            let again = again.build(&peppers()).unwrap();
+            assert_eq!((again.version(), again.state_hash()), (snapshot.version(), snapshot.state_hash()));
+        }
+    }
+
+    #[test]
+    fn follow_refuses_what_does_not_follow() {
+        let (one, two) = (open_service("one"), open_service("two"));
+        let snapshot = fixtures::snapshot(version(1, 7), std::slice::from_ref(&one));
+        let both = [one, two.clone()];
+        let follow = |change| follow(&snapshot, change, &peppers());
+        let good = fixtures::change(1, 7, 8, vec![two.clone()], &both);
+        assert_eq!(follow(good).unwrap().version(), version(1, 8));
+        let refused = [
+            fixtures::change(1, 6, 8, vec![two.clone()], &both),
+            fixtures::change(2, 7, 8, vec![two.clone()], &both),
+            fixtures::change(1, 7, 7, vec![two.clone()], &both),
+            fixtures::change(1, 7, 8, vec![], &both),
+        ];
+        for change in refused {
+            assert!(matches!(follow(change), Err(RefusedPolicy::State(_))));
+        }
+    }
+}

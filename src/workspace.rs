@@ -1,6 +1,7 @@
 //! The workspace: owns services, keys and tokens, and streams policy to the gates.
 
 mod domain;
+pub mod http;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -84,12 +84,19 @@ mod tests {
     #[test]
     fn table_aligns_columns() {
         let rows = [["a".into(), "é".into()], ["longer".into(), "x\x1b[31m".into()]];
-        insta::assert_snapshot!(written(|out| table(out, ["NAME", "B"], &rows)), @"");
+        insta::assert_snapshot!(written(|out| table(out, ["NAME", "B"], &rows)), @r"
+        NAME    B
+        a       é
+        longer  x�[31m
+        ");
     }
 
     #[test]
     fn fields_align_values() {
         let pairs = [("name", "svc".to_owned()), ("scoring uri", String::new())];
-        insta::assert_snapshot!(written(|out| fields(out, &pairs)), @"");
+        insta::assert_snapshot!(written(|out| fields(out, &pairs)), @r"
+        name         svc
+        scoring uri
+        ");
     }
 }

@@ -92,6 +92,6 @@ mod tests {
     #[test]
     fn parse_of_a_broken_body_tells_the_place_only() {
         let error = parse(b"{\n \"keyValue\": \"secret-secret-secret\", }").unwrap_err();
-        insta::assert_snapshot!(error, @"the body is not JSON: the error is at line 2, column 39");
+        insta::assert_snapshot!(error, @"the body is not JSON: the error is at line 2, column 38");
     }
 }

@@ -136,13 +136,112 @@ mod tests {
     #[test]
     fn service_object_of_aks_is_complete() {
         let said = json!({ "numReplicas": 3, "autoScaler": { "maxReplicas": 5, "minReplicas": null } });
-        insta::assert_json_snapshot!(shown(&service(ComputeType::Aks, said)), @"");
+        insta::assert_json_snapshot!(shown(&service(ComputeType::Aks, said)), @r#"
+        {
+          "aadAuthEnabled": false,
+          "appInsightsEnabled": false,
+          "authEnabled": true,
+          "autoScaler": {
+            "autoscaleEnabled": false,
+            "maxReplicas": 5,
+            "minReplicas": 1,
+            "refreshPeriodInSeconds": 1,
+            "targetUtilization": 70
+          },
+          "computeName": null,
+          "computeType": "AKS",
+          "containerResourceRequirements": {
+            "cpu": 0.1,
+            "cpuLimit": null,
+            "gpu": null,
+            "memoryInGB": 0.5,
+            "memoryInGBLimit": null
+          },
+          "createdTime": "2024-05-01T10:00:00Z",
+          "dataCollection": {
+            "eventHubEnabled": false,
+            "storageEnabled": false
+          },
+          "deploymentType": "HttpRealtimeEndpoint",
+          "description": null,
+          "error": null,
+          "id": "svc",
+          "kvTags": {
+            "t": "u"
+          },
+          "livenessProbeRequirements": {
+            "failureThreshold": 3,
+            "initialDelaySeconds": 310,
+            "periodSeconds": 10,
+            "successThreshold": 1,
+            "timeoutSeconds": 2
+          },
+          "maxConcurrentRequestsPerContainer": 1,
+          "maxQueueWaitMs": 500,
+          "name": "svc",
+          "namespace": null,
+          "numReplicas": 3,
+          "properties": {},
+          "scoregate": {
+            "hosts": [
+              "svc.example"
+            ],
+            "pathPrefixes": [
+              "/score"
+            ]
+          },
+          "scoringTimeoutMs": 60000,
+          "scoringUri": "http://h:8080/api/v1/service/svc/score",
+          "state": "Healthy",
+          "updatedTime": "2024-05-01T10:00:00Z"
+        }
+        "#);
     }
 
     #[test]
     fn service_object_of_aci_is_complete() {
         let said = json!({ "location": "here", "cname": null });
-        insta::assert_json_snapshot!(shown(&service(ComputeType::Aci, said)), @"");
+        insta::assert_json_snapshot!(shown(&service(ComputeType::Aci, said)), @r#"
+        {
+          "appInsightsEnabled": false,
+          "authEnabled": true,
+          "cname": null,
+          "computeType": "ACI",
+          "containerResourceRequirements": {
+            "cpu": 0.1,
+            "cpuLimit": null,
+            "gpu": null,
+            "memoryInGB": 0.5,
+            "memoryInGBLimit": null
+          },
+          "createdTime": "2024-05-01T10:00:00Z",
+          "deploymentType": "HttpRealtimeEndpoint",
+          "description": null,
+          "error": null,
+          "id": "svc",
+          "kvTags": {
+            "t": "u"
+          },
+          "location": "here",
+          "name": "svc",
+          "properties": {},
+          "publicIp": null,
+          "scoregate": {
+            "hosts": [
+              "svc.example"
+            ],
+            "pathPrefixes": [
+              "/score"
+            ]
+          },
+          "scoringUri": "http://svc.example:8080/score",
+          "sslCertificate": null,
+          "sslEnabled": false,
+          "sslKey": null,
+          "state": "Healthy",
+          "updatedTime": "2024-05-01T10:00:00Z"
+        }
+        "#);
     }
 
     #[test]

@@ -52,6 +52,12 @@ impl Health {
         self.ready.borrow().clone()
     }
 
+    /// Resolves when it is ready.
+    pub async fn ready(&self) {
+        // The sender lives in `self`, so the wait cannot fail.
+        let _ = self.ready.subscribe().wait_for(Result::is_ok).await;
+    }
+
     /// `grpc.health.v1`, for any number of servers.
     #[must_use]
     pub fn grpc(&self) -> HealthServer<impl GrpcHealth> {

@@ -41,8 +41,7 @@ pub async fn serve(listener: Listener, router: Router, shutdown: Shutdown) {
 async fn converse(connection: Connection, router: Router, shutdown: Shutdown) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let conversation =
-        builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(router));
+    let conversation = builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(router));
     let mut conversation = std::pin::pin!(conversation);
     tokio::select! {
         _ = conversation.as_mut() => return,

@@ -8,8 +8,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::connection::ConnectionArgs;
-use super::error::CliError;
+use super::exit::CliError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,13 +39,13 @@ pub(super) enum Content<'a> {
 
 impl Client {
     /// Asks the workspace for its scope, and so learns whether it is there and accepts the credential.
-    pub(super) async fn connect(arguments: &ConnectionArgs) -> Result<Self, CliError> {
-        let base = arguments.workspace.trim_end_matches('/').to_owned();
+    pub(super) async fn connect(base: &str, credential: &SecretString) -> Result<Self, CliError> {
+        let base = base.trim_end_matches('/').to_owned();
         let is_http = Url::parse(&base).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
         if !is_http {
             return Err(CliError::WorkspaceUrl { url: base });
         }
-        let authorization = authorization(&arguments.credential()?)?;
+        let authorization = authorization(credential)?;
         let http = http_client(&base)?;
         let mut client = Self { http, base, workspace_path: String::new(), authorization };
         let workspace = client.get_own(&["workspace"]).await?;
@@ -139,10 +138,8 @@ impl Client {
     }
 
     async fn call(&self, method: Method, url: Url, content: Content<'_>) -> Result<Value, CliError> {
-        let request = self
-            .http
-            .request(method, url)
-            .header(reqwest::header::AUTHORIZATION, self.authorization.clone());
+        let request =
+            self.http.request(method, url).header(reqwest::header::AUTHORIZATION, self.authorization.clone());
         let request = match content {
             Content::Nothing => request,
             Content::Json(body) => request.json(body),
@@ -165,7 +162,8 @@ impl Client {
         if status.is_success() {
             return document.ok_or_else(|| self.odd("its answer is not JSON"));
         }
-        let message = document.as_ref().and_then(|body| body["message"].as_str()).unwrap_or("no reason given");
+        let message =
+            document.as_ref().and_then(|body| body["message"].as_str()).unwrap_or("no reason given");
         Err(self.refusal(status, message.to_owned()))
     }
 
@@ -177,7 +175,7 @@ impl Client {
         if status.is_client_error() {
             CliError::Refused { status: number, message }
         } else {
-            CliError::Failed { base, status: number, message }
+            CliError::Trouble { base, status: number, message }
         }
     }
 
@@ -195,10 +193,8 @@ fn authorization(credential: &SecretString) -> Result<HeaderValue, CliError> {
 
 /// A client that takes the credential nowhere else: it follows no redirect.
 fn http_client(base: &str) -> Result<reqwest::Client, CliError> {
-    let builder = reqwest::Client::builder()
-        .redirect(Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(TIMEOUT);
+    let builder =
+        reqwest::Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
     // A workspace on this machine is not to be had through a proxy.
     let builder = if is_loopback(base) { builder.no_proxy() } else { builder };
     builder.build().map_err(CliError::Client)

@@ -1,43 +1,45 @@
-//! Which workspace a command speaks to, and as whom.
+//! Which workspace a command speaks to, as whom, and how it shows what it hears.
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::error::CliError;
-use super::output::Format;
+use super::client::Client;
+use super::exit::CliError;
+use super::output::{OutputFormat, Printer};
 
 /// The environment variable that holds the credential itself.
-pub const CREDENTIAL_VARIABLE: &str = "SCOREGATE_CREDENTIAL";
+const CREDENTIAL_VARIABLE: &str = "SCOREGATE_CREDENTIAL";
 
-/// Arguments that every command to a workspace takes, before or after its own.
-#[derive(Debug, Clone, clap::Args)]
+/// Flags of every command to a workspace.
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
-pub struct ConnectionArgs {
+pub(super) struct ConnectionArgs {
     /// Base URL of the workspace's REST
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "SCOREGATE_WORKSPACE",
-        default_value = "http://127.0.0.1:8181"
-    )]
-    pub workspace: String,
-    /// File with the credential; without it, `SCOREGATE_CREDENTIAL` has the credential itself
-    #[arg(long, global = true, value_name = "FILE")]
-    pub credential_file: Option<PathBuf>,
-    /// Tables for people, JSON for programs
-    #[arg(long, global = true, value_enum, default_value_t)]
-    pub output: Format,
+    #[arg(long, value_name = "URL", env = "SCOREGATE_WORKSPACE", default_value = "http://127.0.0.1:8181")]
+    workspace: String,
+    /// File with the credential [default: the credential in SCOREGATE_CREDENTIAL]
+    #[arg(long, value_name = "FILE")]
+    credential_file: Option<PathBuf>,
+    /// A table for people, JSON for programs
+    #[arg(long, value_enum, default_value_t)]
+    output: OutputFormat,
 }
 
 impl ConnectionArgs {
-    /// The credential of the file, or of the environment.
+    /// Connects.
     ///
     /// # Errors
-    /// There is none, or the file cannot be read.
-    pub(super) fn credential(&self) -> Result<SecretString, CliError> {
+    /// No or a bad credential, a bad URL, or nobody there who accepts it.
+    pub(super) async fn open(&self) -> Result<(Client, Printer), CliError> {
+        let client = Client::connect(&self.workspace, &self.credential()?).await?;
+        Ok((client, Printer::new(self.output)))
+    }
+
+    /// That of the file, or of the environment.
+    fn credential(&self) -> Result<SecretString, CliError> {
         let text = match &self.credential_file {
             Some(path) => read_secret(path)?,
             None => Zeroizing::new(credential_variable().ok_or(CliError::NoCredential)?),
@@ -49,8 +51,10 @@ impl ConnectionArgs {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "clap reads variables for flags only, and a secret is no flag: \
-    the command lines of all processes are there for everybody to see")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "clap reads variables for flags only, and a secret is no flag: everybody sees command lines"
+)]
 fn credential_variable() -> Option<String> {
     std::env::var(CREDENTIAL_VARIABLE).ok()
 }

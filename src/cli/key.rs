@@ -1,48 +1,67 @@
 //! `scoregate key`: the two keys of a service.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use scoregate_authz::{ServiceName, Slot};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::client::{Client, Content};
+use super::client::Content;
 use super::connection::{ConnectionArgs, read_secret};
-use super::error::CliError;
-use super::output::{self, Format, text};
+use super::exit::CliError;
+use super::output::{self, text};
 
-/// Keys of a service: show, regenerate
-#[derive(Debug, clap::Args)]
-pub struct KeyCommand {
+/// Commands about keys.
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyCommand {
+    /// Show both keys
+    Show(ShowArgs),
+    /// Replace one key, and wait until every gate refuses the old one; the other key works throughout
+    Regenerate(RegenerateArgs),
+}
+
+impl KeyCommand {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// What the workspace, the way to it or the output has against it; [`CliError::NotEnforced`] if a key was replaced
+    /// but not every gate confirmed it.
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        match self {
+            Self::Show(args) => args.run().await,
+            Self::Regenerate(args) => args.run().await,
+        }
+    }
+}
+
+/// Flags of `key show`.
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// The service
+    name: ServiceName,
     #[command(flatten)]
     connection: ConnectionArgs,
-    #[command(subcommand)]
-    action: Action,
 }
 
-#[derive(Debug, clap::Subcommand)]
-enum Action {
-    /// Show both keys
-    Show {
-        /// The service
-        name: ServiceName,
-    },
-    /// Replace one key, and wait until every gate refuses the old one; the other key works throughout
-    Regenerate {
-        /// The service
-        name: ServiceName,
-        /// Which key
-        #[arg(value_enum)]
-        slot: SlotArg,
-        /// File with the new key, `-` for standard input; random without it
-        #[arg(long, value_name = "FILE")]
-        value_file: Option<PathBuf>,
-    },
+/// Flags of `key regenerate`.
+#[derive(Debug, Args)]
+pub(super) struct RegenerateArgs {
+    /// The service
+    name: ServiceName,
+    /// Which key
+    #[arg(value_enum)]
+    slot: SlotArg,
+    /// File with the new key, `-` for standard input; random without it
+    #[arg(long, value_name = "FILE")]
+    value_file: Option<PathBuf>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum SlotArg {
     /// The primary key
     Primary,
@@ -59,66 +78,30 @@ impl From<SlotArg> for Slot {
     }
 }
 
-impl KeyCommand {
-    /// Carries it out.
-    ///
-    /// # Errors
-    /// What the workspace, the way to it or the output has against it; [`CliError::NotEnforced`] if a key was replaced
-    /// but not every gate confirmed it.
-    pub async fn run(self, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
-        let client = Client::connect(&self.connection).await?;
-        let format = self.connection.output;
-        match self.action {
-            Action::Show { name } => show(&client, name.as_str(), format, out).await,
-            Action::Regenerate { name, slot, value_file } => {
-                let value = value_file.as_deref().map(read_value).transpose()?;
-                regenerate(&client, name.as_str(), slot.into(), value, format, out).await
-            }
-        }
+impl ShowArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let (client, printer) = self.connection.open().await?;
+        let path = ["services", self.name.as_str(), "listkeys"];
+        let keys = client.send(Method::POST, &path, Content::Nothing).await?;
+        let fields = [("primary", text(&keys, "primaryKey")), ("secondary", text(&keys, "secondaryKey"))];
+        printer.print(&keys, |out| output::fields(out, &fields))
     }
 }
 
-async fn show(
-    client: &Client,
-    name: &str,
-    format: Format,
-    out: &mut (dyn Write + Send),
-) -> Result<(), CliError> {
-    let keys = client.send(Method::POST, &["services", name, "listkeys"], Content::Nothing).await?;
-    match format {
-        Format::Json => output::json(out, &keys)?,
-        Format::Table => {
-            let fields = [("primary", text(&keys, "primaryKey")), ("secondary", text(&keys, "secondaryKey"))];
-            output::fields(out, &fields)?;
-        }
+impl RegenerateArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let value = self.value_file.as_deref().map(read_value).transpose()?;
+        let (client, printer) = self.connection.open().await?;
+        let (name, slot) = (self.name, Slot::from(self.slot));
+        let body = json!({ "keyType": slot.as_str(), "keyValue": value.as_deref() });
+        let path = ["services", name.as_str(), "regenerateKeys"];
+        let begun = client.send(Method::POST, &path, Content::Json(&body)).await?;
+        let ended = client.wait(&begun).await?;
+        printer.print(&ended, |out| {
+            writeln!(out, "regenerated the {slot} key of `{name}`: no gate accepts the old one any more")?;
+            writeln!(out, "show it with: scoregate key show {name}")
+        })
     }
-    Ok(())
-}
-
-async fn regenerate(
-    client: &Client,
-    name: &str,
-    slot: Slot,
-    value: Option<Zeroizing<String>>,
-    format: Format,
-    out: &mut (dyn Write + Send),
-) -> Result<(), CliError> {
-    let key_type = match slot {
-        Slot::Primary => "Primary",
-        Slot::Secondary => "Secondary",
-    };
-    let body = json!({ "keyType": key_type, "keyValue": value.as_deref() });
-    let path = ["services", name, "regenerateKeys"];
-    let operation = client.send(Method::POST, &path, Content::Json(&body)).await?;
-    let operation = client.wait(&operation).await?;
-    match format {
-        Format::Json => output::json(out, &operation)?,
-        Format::Table => writeln!(
-            out,
-            "the {slot} key of `{name}` is new, and no gate admits the old one any more; `scoregate key show {name}` shows it"
-        )?,
-    }
-    Ok(())
 }
 
 /// The new key, without the line break at its end.

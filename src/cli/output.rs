@@ -4,22 +4,42 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
+use super::exit::CliError;
+
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Format {
-    /// Aligned text.
+pub(super) enum OutputFormat {
+    /// Aligned text
     #[default]
     Table,
-    /// JSON, one document.
+    /// One JSON document
     Json,
 }
 
-/// Writes a JSON document.
-///
-/// # Errors
-/// The output cannot be written.
-pub(super) fn json(out: &mut dyn Write, document: &Value) -> io::Result<()> {
-    writeln!(out, "{document:#}")
+/// Writes the result of a command to standard output.
+#[derive(Debug)]
+pub(super) struct Printer {
+    format: OutputFormat,
+}
+
+impl Printer {
+    pub(super) fn new(format: OutputFormat) -> Self {
+        Self { format }
+    }
+
+    /// Writes a document, or what people want to see of it.
+    pub(super) fn print(
+        &self,
+        document: &Value,
+        for_people: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), CliError> {
+        let mut out = io::stdout().lock();
+        match self.format {
+            OutputFormat::Table => for_people(&mut out)?,
+            OutputFormat::Json => writeln!(out, "{document:#}")?,
+        }
+        Ok(())
+    }
 }
 
 /// Writes rows under a header, each column as wide as its widest cell.
@@ -71,6 +91,11 @@ pub(super) fn text(object: &Value, member: &str) -> String {
     }
 }
 
+/// The items of a list; none if it is not one.
+pub(super) fn items(list: &Value) -> &[Value] {
+    list.as_array().map_or(&[], Vec::as_slice)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,21 +107,15 @@ mod tests {
     }
 
     #[test]
-    fn table_aligns_columns() {
+    fn table_aligns_columns_and_disarms_control_characters() {
         let rows = [["a".into(), "é".into()], ["longer".into(), "x\x1b[31m".into()]];
-        insta::assert_snapshot!(written(|out| table(out, ["NAME", "B"], &rows)), @r"
-        NAME    B
-        a       é
-        longer  x�[31m
-        ");
+        let table = written(|out| table(out, ["NAME", "B"], &rows));
+        assert_eq!(table, "NAME    B\na       é\nlonger  x\u{fffd}[31m\n");
     }
 
     #[test]
     fn fields_align_values() {
         let pairs = [("name", "svc".to_owned()), ("scoring uri", String::new())];
-        insta::assert_snapshot!(written(|out| fields(out, &pairs)), @r"
-        name         svc
-        scoring uri
-        ");
+        assert_eq!(written(|out| fields(out, &pairs)), "name         svc\nscoring uri\n");
     }
 }

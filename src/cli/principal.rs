@@ -1,98 +1,98 @@
 //! `scoregate principal`: who may do what in a workspace.
 
-use std::io::Write;
-
+use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::client::{Client, Content};
+use super::client::Content;
 use super::connection::ConnectionArgs;
-use super::error::CliError;
-use super::output::{self, Format, text};
+use super::exit::CliError;
+use super::output::{self, items, text};
+use super::reset_owner::ResetOwnerArgs;
 use crate::workspace::Role;
 
-/// Principals, over the workspace's REST.
-#[derive(Debug, clap::Subcommand)]
-pub enum PrincipalAction {
+/// Commands about principals.
+#[derive(Debug, Subcommand)]
+pub(super) enum PrincipalCommand {
     /// Make a principal; its credential is shown this once only
-    Create {
-        /// Its name
-        name: String,
-        /// What it may do: reader, contributor, owner or gate
-        #[arg(long)]
-        role: Role,
-    },
+    Create(CreateArgs),
     /// List principals
-    List,
+    List(ListArgs),
     /// Delete a principal; its credential is refused from then on
-    Delete {
-        /// Its name
-        name: String,
-    },
+    Delete(DeleteArgs),
+    /// Replace the owner's credential, with access to the data directory
+    ResetOwner(ResetOwnerArgs),
 }
 
-impl PrincipalAction {
-    /// Carries it out.
+impl PrincipalCommand {
+    /// Carries out what goes over the workspace's REST; `reset-owner` does not.
     ///
     /// # Errors
     /// What the workspace, the way to it or the output has against it.
-    pub async fn run(
-        self,
-        connection: &ConnectionArgs,
-        out: &mut (dyn Write + Send),
-    ) -> Result<(), CliError> {
-        let client = Client::connect(connection).await?;
+    pub(super) async fn run(self) -> Result<(), CliError> {
         match self {
-            Self::Create { name, role } => create(&client, &name, role, connection.output, out).await,
-            Self::List => list(&client, connection.output, out).await,
-            Self::Delete { name } => delete(&client, &name, connection.output, out).await,
+            Self::Create(args) => args.run().await,
+            Self::List(args) => args.run().await,
+            Self::Delete(args) => args.run().await,
+            Self::ResetOwner(_) => Err(CliError::failed("`reset-owner` is for the data directory only")),
         }
     }
 }
 
-async fn create(
-    client: &Client,
-    name: &str,
+/// Flags of `principal create`.
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    /// Its name
+    name: String,
+    /// `reader`, `contributor`, `owner`, or `gate` for the policy feed
+    #[arg(long)]
     role: Role,
-    format: Format,
-    out: &mut (dyn Write + Send),
-) -> Result<(), CliError> {
-    let body = json!({ "name": name, "role": role.as_str() });
-    let principal = client.send_own(Method::POST, &["principals"], Content::Json(&body)).await?;
-    match format {
-        Format::Json => output::json(out, &principal)?,
-        Format::Table => {
-            let fields = ["name", "role", "credential"].map(|member| (member, text(&principal, member)));
-            output::fields(out, &fields)?;
-        }
-    }
-    Ok(())
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
-async fn list(client: &Client, format: Format, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
-    let principals = client.get_own(&["principals"]).await?["value"].take();
-    match format {
-        Format::Json => output::json(out, &principals)?,
-        Format::Table => {
-            let items = principals.as_array().map_or(&[][..], Vec::as_slice);
-            let row = |item: &Value| ["name", "role", "createdTime"].map(|member| text(item, member));
-            let rows: Vec<_> = items.iter().map(row).collect();
-            output::table(out, ["NAME", "ROLE", "CREATED"], &rows)?;
-        }
-    }
-    Ok(())
+/// Flags of `principal list`.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
-async fn delete(
-    client: &Client,
-    name: &str,
-    format: Format,
-    out: &mut (dyn Write + Send),
-) -> Result<(), CliError> {
-    client.send_own(Method::DELETE, &["principals", name], Content::Nothing).await?;
-    match format {
-        Format::Table => writeln!(out, "deleted `{name}`; its credential is refused from now on")?,
-        Format::Json => output::json(out, &json!({ "deleted": true }))?,
+/// Flags of `principal delete`.
+#[derive(Debug, Args)]
+pub(super) struct DeleteArgs {
+    /// Its name
+    name: String,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+impl CreateArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let (client, printer) = self.connection.open().await?;
+        let body = json!({ "name": self.name, "role": self.role.as_str() });
+        let principal = client.send_own(Method::POST, &["principals"], Content::Json(&body)).await?;
+        let fields = ["name", "role", "credential"].map(|member| (member, text(&principal, member)));
+        printer.print(&principal, |out| output::fields(out, &fields))
     }
-    Ok(())
+}
+
+impl ListArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let (client, printer) = self.connection.open().await?;
+        let principals = client.get_own(&["principals"]).await?["value"].take();
+        let row = |item: &Value| ["name", "role", "createdTime"].map(|member| text(item, member));
+        let rows: Vec<_> = items(&principals).iter().map(row).collect();
+        printer.print(&principals, |out| output::table(out, ["NAME", "ROLE", "CREATED"], &rows))
+    }
+}
+
+impl DeleteArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let (client, printer) = self.connection.open().await?;
+        client.send_own(Method::DELETE, &["principals", &self.name], Content::Nothing).await?;
+        printer.print(&json!({ "deleted": true }), |out| {
+            writeln!(out, "deleted `{}`: its credential is refused from now on", self.name)
+        })
+    }
 }

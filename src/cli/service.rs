@@ -1,78 +1,79 @@
 //! `scoregate service`: services of a workspace.
 
-use std::io::Write;
+use std::io::{self, Write};
 
+use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use scoregate_authz::{AuthMode, ComputeType, ServiceName};
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, Content};
 use super::connection::ConnectionArgs;
-use super::error::CliError;
-use super::output::{self, Format, text};
+use super::exit::CliError;
+use super::output::{self, items, text};
 
-/// Services: create, list, show, update, delete
-#[derive(Debug, clap::Args)]
-pub struct ServiceCommand {
-    #[command(flatten)]
-    connection: ConnectionArgs,
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Action {
+/// Commands about services.
+#[derive(Debug, Subcommand)]
+pub(super) enum ServiceCommand {
     /// Make a service
     Create(CreateArgs),
     /// List services
-    List {
-        /// Only those of this type
-        #[arg(long, value_name = "AKS|ACI")]
-        compute_type: Option<ComputeType>,
-    },
+    List(ListArgs),
     /// Show a service
-    Show {
-        /// Its name
-        name: ServiceName,
-    },
+    Show(ShowArgs),
     /// Change a service; what is not mentioned stays
     Update(UpdateArgs),
-    /// Delete a service, its keys and its tokens
-    Delete {
-        /// Its name
-        name: ServiceName,
-    },
+    /// Delete a service, and wait until no gate accepts its keys and tokens
+    Delete(DeleteArgs),
 }
 
-#[derive(Debug, clap::Args)]
-struct CreateArgs {
+impl ServiceCommand {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// What the workspace, the way to it or the output has against it.
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        match self {
+            Self::Create(args) => args.run().await,
+            Self::List(args) => args.run().await,
+            Self::Show(args) => args.run().await,
+            Self::Update(args) => args.run().await,
+            Self::Delete(args) => args.run().await,
+        }
+    }
+}
+
+/// Flags of `service create`.
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
     /// 3 to 32 lower-case letters, digits and dashes
     name: ServiceName,
     /// Where its model runs
     #[arg(long, value_name = "AKS|ACI", default_value = "AKS")]
     compute_type: ComputeType,
-    /// How callers prove themselves; by default with a key on AKS, not at all on ACI
-    #[arg(long, value_enum)]
-    auth: Option<Auth>,
     #[command(flatten)]
-    description: DescriptionArgs,
+    settings: SettingsArgs,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
-#[derive(Debug, clap::Args)]
-#[group(required = true, multiple = true, args = ["auth", "description", "tag", "host", "path_prefix"])]
-struct UpdateArgs {
+/// Flags of `service update`.
+#[derive(Debug, Args)]
+pub(super) struct UpdateArgs {
     /// Its name
     name: ServiceName,
-    /// How callers prove themselves
-    #[arg(long, value_enum)]
-    auth: Option<Auth>,
     #[command(flatten)]
-    description: DescriptionArgs,
+    settings: SettingsArgs,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 /// What both `create` and `update` set. A list that is given is the whole list.
-#[derive(Debug, clap::Args)]
-struct DescriptionArgs {
+#[derive(Debug, Args)]
+struct SettingsArgs {
+    /// How callers prove themselves; a new service has keys on AKS and is open on ACI
+    #[arg(long, value_enum)]
+    auth: Option<Auth>,
     /// Free text; empty for none
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -88,7 +89,7 @@ struct DescriptionArgs {
 }
 
 /// An authentication mode as a flag.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Auth {
     /// With the primary or the secondary key
     Key,
@@ -96,6 +97,99 @@ enum Auth {
     Token,
     /// Not at all: everybody may score
     Disabled,
+}
+
+/// Flags of `service list`.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Only those of this type
+    #[arg(long, value_name = "AKS|ACI")]
+    compute_type: Option<ComputeType>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// Flags of `service show`.
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// Its name
+    name: ServiceName,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// Flags of `service delete`.
+#[derive(Debug, Args)]
+pub(super) struct DeleteArgs {
+    /// Its name
+    name: ServiceName,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+impl CreateArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let (client, printer) = self.connection.open().await?;
+        let name = self.name.clone();
+        client.send(Method::POST, &["services"], Content::Json(&self.body())).await?;
+        let service = client.get(&["services", name.as_str()]).await?;
+        printer.print(&service, |out| write_service(out, &service))
+    }
+
+    fn body(self) -> Value {
+        let settings = self.settings;
+        let mut body = json!({
+            "name": self.name.as_str(),
+            "computeType": self.compute_type.as_str(),
+            "description": settings.description.filter(|text| !text.is_empty()),
+            "kvTags": tags(settings.tag),
+            "scoregate": { "hosts": settings.host, "pathPrefixes": settings.path_prefix },
+        });
+        if let Some((key, token)) = settings.auth.map(Auth::flags) {
+            body["authEnabled"] = key.into();
+            body["aadAuthEnabled"] = token.into();
+        }
+        body
+    }
+}
+
+impl UpdateArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let patch = self.settings.into_patch();
+        if items(&patch).is_empty() {
+            return Err(CliError::failed(format!(
+                "nothing to change: say what of `{}` is to be new",
+                self.name
+            )));
+        }
+        let (client, printer) = self.connection.open().await?;
+        let path = ["services", self.name.as_str()];
+        let service = client.send(Method::PATCH, &path, Content::JsonPatch(&patch)).await?;
+        printer.print(&service, |out| write_service(out, &service))
+    }
+}
+
+impl SettingsArgs {
+    fn into_patch(self) -> Value {
+        let mut changes: Vec<(&str, Value)> = Vec::new();
+        if let Some((key, token)) = self.auth.map(Auth::flags) {
+            changes.extend([("/authEnabled", key.into()), ("/aadAuthEnabled", token.into())]);
+        }
+        if let Some(text) = self.description {
+            changes.push(("/description", Some(text).filter(|text| !text.is_empty()).into()));
+        }
+        if !self.tag.is_empty() {
+            changes.push(("/kvTags", tags(self.tag)));
+        }
+        if !self.host.is_empty() {
+            changes.push(("/scoregate/hosts", self.host.into()));
+        }
+        if !self.path_prefix.is_empty() {
+            changes.push(("/scoregate/pathPrefixes", self.path_prefix.into()));
+        }
+        let operation = |(path, value)| json!({ "op": "replace", "path": path, "value": value });
+        changes.into_iter().map(operation).collect()
+    }
 }
 
 impl Auth {
@@ -109,135 +203,47 @@ impl Auth {
     }
 }
 
-impl ServiceCommand {
-    /// Carries it out.
-    ///
-    /// # Errors
-    /// What the workspace, the way to it or the output has against it.
-    pub async fn run(self, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
-        let client = Client::connect(&self.connection).await?;
-        let format = self.connection.output;
-        match self.action {
-            Action::Create(arguments) => create(&client, arguments, format, out).await,
-            Action::List { compute_type } => list(&client, compute_type, format, out).await,
-            Action::Show { name } => show(&client, name.as_str(), format, out).await,
-            Action::Update(arguments) => update(&client, arguments, format, out).await,
-            Action::Delete { name } => delete(&client, name.as_str(), format, out).await,
+impl ListArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let (client, printer) = self.connection.open().await?;
+        let services = all_services(&client, self.compute_type).await?;
+        let row = |service: &Value| {
+            [
+                text(service, "name"),
+                text(service, "computeType"),
+                mode(service).to_string(),
+                text(service, "updatedTime"),
+                text(service, "scoringUri"),
+            ]
+        };
+        let rows: Vec<_> = services.iter().map(row).collect();
+        let header = ["NAME", "TYPE", "AUTH", "UPDATED", "SCORING URI"];
+        printer.print(&services.into(), |out| output::table(out, header, &rows))
+    }
+}
+
+impl ShowArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let (client, printer) = self.connection.open().await?;
+        let service = client.get(&["services", self.name.as_str()]).await?;
+        printer.print(&service, |out| write_service(out, &service))
+    }
+}
+
+impl DeleteArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let (client, printer) = self.connection.open().await?;
+        let name = self.name;
+        let operation = client.send(Method::DELETE, &["services", name.as_str()], Content::Nothing).await?;
+        let existed = !operation.is_null();
+        if existed {
+            client.wait(&operation).await?;
         }
+        printer.print(&json!({ "deleted": existed }), |out| match existed {
+            true => writeln!(out, "deleted `{name}`: no gate accepts its keys or tokens any more"),
+            false => writeln!(out, "there was no service `{name}`"),
+        })
     }
-}
-
-async fn create(
-    client: &Client,
-    arguments: CreateArgs,
-    format: Format,
-    out: &mut (dyn Write + Send),
-) -> Result<(), CliError> {
-    let CreateArgs { name, compute_type, auth, description } = arguments;
-    let mut body = json!({
-        "name": name.as_str(),
-        "computeType": compute_type.as_str(),
-        "description": description.description.filter(|text| !text.is_empty()),
-        "kvTags": tags(description.tag),
-        "scoregate": { "hosts": description.host, "pathPrefixes": description.path_prefix },
-    });
-    if let Some((key, token)) = auth.map(Auth::flags) {
-        body["authEnabled"] = key.into();
-        body["aadAuthEnabled"] = token.into();
-    }
-    client.send(Method::POST, &["services"], Content::Json(&body)).await?;
-    show(client, name.as_str(), format, out).await
-}
-
-async fn update(
-    client: &Client,
-    arguments: UpdateArgs,
-    format: Format,
-    out: &mut (dyn Write + Send),
-) -> Result<(), CliError> {
-    let name = arguments.name.clone();
-    let service = client
-        .send(Method::PATCH, &["services", name.as_str()], Content::JsonPatch(&patch(arguments)))
-        .await?;
-    write_service(&service, format, out)
-}
-
-fn patch(arguments: UpdateArgs) -> Value {
-    let UpdateArgs { auth, description, .. } = arguments;
-    let mut changes: Vec<(&str, Value)> = Vec::new();
-    if let Some((key, token)) = auth.map(Auth::flags) {
-        changes.extend([("/authEnabled", key.into()), ("/aadAuthEnabled", token.into())]);
-    }
-    if let Some(text) = description.description {
-        changes.push(("/description", Some(text).filter(|text| !text.is_empty()).into()));
-    }
-    if !description.tag.is_empty() {
-        changes.push(("/kvTags", tags(description.tag)));
-    }
-    if !description.host.is_empty() {
-        changes.push(("/scoregate/hosts", description.host.into()));
-    }
-    if !description.path_prefix.is_empty() {
-        changes.push(("/scoregate/pathPrefixes", description.path_prefix.into()));
-    }
-    let operation = |(path, value)| json!({ "op": "replace", "path": path, "value": value });
-    changes.into_iter().map(operation).collect()
-}
-
-async fn show(
-    client: &Client,
-    name: &str,
-    format: Format,
-    out: &mut (dyn Write + Send),
-) -> Result<(), CliError> {
-    write_service(&client.get(&["services", name]).await?, format, out)
-}
-
-async fn delete(
-    client: &Client,
-    name: &str,
-    format: Format,
-    out: &mut (dyn Write + Send),
-) -> Result<(), CliError> {
-    let operation = client.send(Method::DELETE, &["services", name], Content::Nothing).await?;
-    let message = match &operation {
-        Value::Null => format!("there was no service `{name}`"),
-        operation => {
-            client.wait(operation).await?;
-            format!("deleted `{name}`; no gate admits its keys or tokens any more")
-        }
-    };
-    match format {
-        Format::Table => writeln!(out, "{message}")?,
-        Format::Json => output::json(out, &json!({ "deleted": !operation.is_null() }))?,
-    }
-    Ok(())
-}
-
-async fn list(
-    client: &Client,
-    compute_type: Option<ComputeType>,
-    format: Format,
-    out: &mut (dyn Write + Send),
-) -> Result<(), CliError> {
-    let services = all_services(client, compute_type).await?;
-    match format {
-        Format::Json => output::json(out, &services.into())?,
-        Format::Table => {
-            let row = |service: &Value| {
-                [
-                    text(service, "name"),
-                    text(service, "computeType"),
-                    mode(service).to_string(),
-                    text(service, "updatedTime"),
-                    text(service, "scoringUri"),
-                ]
-            };
-            let rows: Vec<_> = services.iter().map(row).collect();
-            output::table(out, ["NAME", "TYPE", "AUTH", "UPDATED", "SCORING URI"], &rows)?;
-        }
-    }
-    Ok(())
 }
 
 /// All pages. Of a next link only the query is used: it names the workspace's public URL, which may not be the one by
@@ -253,21 +259,13 @@ async fn all_services(client: &Client, compute_type: Option<ComputeType>) -> Res
         }
         match page["nextLink"].as_str().and_then(|link| link.split_once('?')) {
             None => return Ok(services),
-            Some((_, next)) => {
-                query = form_urlencoded::parse(next.as_bytes()).into_owned().collect();
-            }
+            Some((_, next)) => query = form_urlencoded::parse(next.as_bytes()).into_owned().collect(),
         }
     }
 }
 
-fn write_service(service: &Value, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
-    if format == Format::Json {
-        return Ok(output::json(out, service)?);
-    }
-    let list = |value: &Value| {
-        let items = value.as_array().map_or(&[][..], Vec::as_slice);
-        items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-    };
+fn write_service(out: &mut dyn Write, service: &Value) -> io::Result<()> {
+    let list = |list: &Value| items(list).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
     let fields = [
         ("name", text(service, "name")),
         ("type", text(service, "computeType")),
@@ -281,7 +279,7 @@ fn write_service(service: &Value, format: Format, out: &mut dyn Write) -> Result
         ("scoring uri", text(service, "scoringUri")),
     ];
     let said: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-    Ok(output::fields(out, &said)?)
+    output::fields(out, &said)
 }
 
 fn mode(service: &Value) -> AuthMode {

@@ -1,37 +1,23 @@
 //! `scoregate token`: tokens for services in token mode.
 
-use std::io::Write;
 use std::time::Duration;
 
+use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use scoregate_authz::ServiceName;
 use serde_json::{Value, json};
 
-use super::client::{Client, Content};
+use super::client::Content;
 use super::connection::ConnectionArgs;
-use super::error::CliError;
-use super::output::{self, Format, text};
+use super::exit::CliError;
+use super::output::{self, text};
 
-/// Tokens of a service: get
-#[derive(Debug, clap::Args)]
-pub struct TokenCommand {
-    #[command(flatten)]
-    connection: ConnectionArgs,
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Action {
+/// Commands about tokens.
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
     /// Get a token for scoring a service
-    Get {
-        /// The service
-        name: ServiceName,
-        /// For how long it is to be good, such as `2s` or `30m`; shorter than the workspace's default only
-        #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
-        expires_in: Option<Duration>,
-    },
+    Get(GetArgs),
 }
 
 impl TokenCommand {
@@ -39,33 +25,43 @@ impl TokenCommand {
     ///
     /// # Errors
     /// What the workspace, the way to it or the output has against it.
-    pub async fn run(self, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
-        let client = Client::connect(&self.connection).await?;
-        let Action::Get { name, expires_in } = self.action;
-        let body = expires_in.map(|time| json!({ "expiresIn": time.as_secs() }));
-        let content = body.as_ref().map_or(Content::Nothing, Content::Json);
-        let token = client.send(Method::POST, &["services", name.as_str(), "token"], content).await?;
-        write_token(&token, self.connection.output, out)
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        match self {
+            Self::Get(args) => args.run().await,
+        }
     }
 }
 
-fn write_token(token: &Value, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
-    let time = |member: &str| {
-        let seconds = token[member].as_i64().and_then(|seconds| Timestamp::from_second(seconds).ok());
-        seconds.map_or_else(String::new, |time| time.to_string())
-    };
-    match format {
-        Format::Json => output::json(out, token)?,
-        Format::Table => {
-            let fields = [
-                ("token", text(token, "accessToken")),
-                ("expires", time("expiryOn")),
-                ("refresh after", time("refreshAfter")),
-            ];
-            output::fields(out, &fields)?;
-        }
+/// Flags of `token get`.
+#[derive(Debug, Args)]
+pub(super) struct GetArgs {
+    /// The service
+    name: ServiceName,
+    /// How long it is good for, such as `2s` or `30m`; shorter than the workspace's default only
+    #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
+    expires_in: Option<Duration>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+impl GetArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let (client, printer) = self.connection.open().await?;
+        let body = self.expires_in.map(|time| json!({ "expiresIn": time.as_secs() }));
+        let content = body.as_ref().map_or(Content::Nothing, Content::Json);
+        let token = client.send(Method::POST, &["services", self.name.as_str(), "token"], content).await?;
+        let fields = [
+            ("token", text(&token, "accessToken")),
+            ("expires", time(&token["expiryOn"])),
+            ("refresh after", time(&token["refreshAfter"])),
+        ];
+        printer.print(&token, |out| output::fields(out, &fields))
     }
-    Ok(())
+}
+
+fn time(seconds: &Value) -> String {
+    let time = seconds.as_i64().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.map_or_else(String::new, |time| time.to_string())
 }
 
 fn whole_seconds(text: &str) -> Result<Duration, String> {

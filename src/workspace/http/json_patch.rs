@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::attributes;
 use super::error::ApiError;
 use super::members::{Members, flag, label, text, text_map, texts};
 use super::service_request::{canonical_hosts, checked_prefixes};
-use super::attributes;
 use crate::workspace::Patch;
 
 /// Taken and not kept, for the reasons in [`attributes`].
@@ -38,8 +38,7 @@ fn read_operation(index: usize, operation: &Value, patch: &mut Patch) -> Result<
         return Err(ApiError::invalid(at("op"), "must be `add` or `replace`"));
     }
     let path = members.text("path")?.ok_or_else(|| ApiError::invalid(at("path"), "is missing"))?;
-    let value =
-        operation.get("value").ok_or_else(|| ApiError::invalid(at("value"), "is missing"))?;
+    let value = operation.get("value").ok_or_else(|| ApiError::invalid(at("value"), "is missing"))?;
     put(path, value, patch)
 }
 

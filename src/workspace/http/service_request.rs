@@ -1,6 +1,8 @@
 //! Requests to create a service, as Azure's clients write them.
 
-use scoregate_authz::{AuthMode, ComputeType, PlainKey, PortRule, ServiceName, canonical_host, is_path_prefix};
+use scoregate_authz::{
+    AuthMode, ComputeType, PlainKey, PortRule, ServiceName, canonical_host, is_path_prefix,
+};
 use serde_json::Value;
 
 use super::attributes;
@@ -44,7 +46,8 @@ impl CreateRequest {
     /// The change that makes an existing service what is asked for. Description and tags are those of the request;
     /// authentication, hosts and the rest stay as they are where the request says nothing of them.
     pub(super) fn into_patch(self) -> Patch {
-        let NewService { auth, description, tags, properties, hosts, path_prefixes, attributes, .. } = self.new;
+        let NewService { auth, description, tags, properties, hosts, path_prefixes, attributes, .. } =
+            self.new;
         Patch {
             auth: whole_mode(auth),
             description: Some(description),
@@ -126,8 +129,5 @@ fn places(members: &Members<'_>) -> Result<(Vec<String>, Vec<String>), ApiError>
     let Some(own) = members.object("scoregate")? else { return Ok(Default::default()) };
     let hosts = own.texts("hosts")?.unwrap_or_default();
     let prefixes = own.texts("pathPrefixes")?.unwrap_or_default();
-    Ok((
-        canonical_hosts("scoregate.hosts", &hosts)?,
-        checked_prefixes("scoregate.pathPrefixes", prefixes)?,
-    ))
+    Ok((canonical_hosts("scoregate.hosts", &hosts)?, checked_prefixes("scoregate.pathPrefixes", prefixes)?))
 }

@@ -4,13 +4,13 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::MethodFilter;
 
+use crate::workspace::Role;
 use crate::workspace::http::Api;
 use crate::workspace::http::access::Endpoint;
 use crate::workspace::http::body::JsonBody;
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::operation::accepted;
 use crate::workspace::http::service_request::CreateRequest;
-use crate::workspace::Role;
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::in_workspace(MethodFilter::POST, "/services", Role::Contributor, create)

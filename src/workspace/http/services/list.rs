@@ -92,7 +92,8 @@ impl Query {
             return Ok(());
         }
         let known: Result<ComputeType, _> = value.parse();
-        let known = known.map_err(|rule| ApiError::invalid("computeType", format!("cannot be this: {rule}")))?;
+        let known =
+            known.map_err(|rule| ApiError::invalid("computeType", format!("cannot be this: {rule}")))?;
         self.filter.compute_type = Some(known);
         Ok(())
     }

@@ -7,15 +7,11 @@ use std::process::ExitCode;
 
 use super::serve::ServeError;
 
-/// Exit codes.
+/// Exit codes, beside 0 for what was done and `clap`'s 2 for a wrong command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// 0: done.
-    Success,
     /// 1: it failed: the workspace is out of reach or in trouble, a file cannot be read, a start did not succeed.
     Failure,
-    /// 2: the command line is wrong. `clap` ends the process with it.
-    Usage,
     /// 3: the workspace refused (4xx): the credential, the role, or what was asked for.
     Refused,
     /// 4: it was done, but not every gate confirmed in time that it enforces it.
@@ -29,9 +25,7 @@ impl Exit {
     #[must_use]
     pub(super) fn code(self) -> u8 {
         match self {
-            Self::Success => 0,
             Self::Failure => 1,
-            Self::Usage => 2,
             Self::Refused => 3,
             Self::NotEnforced => 4,
             Self::Configuration => 64,
@@ -179,14 +173,7 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_of_the_readme() {
-        let all = [
-            (Exit::Success, 0),
-            (Exit::Failure, 1),
-            (Exit::Usage, 2),
-            (Exit::Refused, 3),
-            (Exit::NotEnforced, 4),
-            (Exit::Configuration, 64),
-        ];
+        let all = [(Exit::Failure, 1), (Exit::Refused, 3), (Exit::NotEnforced, 4), (Exit::Configuration, 64)];
         for (exit, code) in all {
             assert_eq!(exit.code(), code, "{exit:?}");
         }

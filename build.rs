@@ -5,7 +5,6 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 const PROTOS: [&str; 2] = ["envoy/service/auth/v3/external_auth.proto", "scoregate/policy/v1/policy.proto"];
 
-#[expect(clippy::disallowed_methods, reason = "Cargo tells a build script by the environment where to write")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=migrations");

@@ -7,6 +7,7 @@ mod commits;
 mod domain;
 mod feed;
 mod gates;
+pub mod http;
 mod image;
 mod keyring;
 mod keys;

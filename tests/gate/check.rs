@@ -144,7 +144,32 @@ async fn explain_tells_each_step_and_no_credential() {
         rig.explain("application/x-protobuf", with_bearer("svc", &credential).encode_to_vec()).await;
     assert_eq!((status, &by_json), (200, &by_protobuf));
     assert!(!by_json.to_string().contains(&credential));
-    insta::assert_json_snapshot!(by_json, @r#""#);
+    insta::assert_json_snapshot!(by_json, @r#"
+    {
+      "decision": "allow",
+      "reason": "ok",
+      "revision": 1,
+      "service": "svc",
+      "steps": [
+        {
+          "detail": "read in one way only",
+          "step": "path"
+        },
+        {
+          "detail": "one, of 22 characters",
+          "step": "credential"
+        },
+        {
+          "detail": "`svc` (uid uid-svc), by context_extensions",
+          "step": "service"
+        },
+        {
+          "detail": "the secondary key",
+          "step": "key"
+        }
+      ]
+    }
+    "#);
     assert_eq!(rig.metric("scoregate_decision_seconds_count"), 0.0, "an explanation is no check");
     let (status, _) = rig.explain("application/json", b"{".to_vec()).await;
     assert_eq!(status, 400);

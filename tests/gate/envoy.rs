@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-pub async fn connect(address: &ListenAddress) -> Channel {
+pub(crate) async fn connect(address: &ListenAddress) -> Channel {
     let endpoint = Endpoint::from_static("http://gate");
     match address.clone() {
         ListenAddress::Tcp(address) => {
@@ -32,14 +32,14 @@ pub async fn connect(address: &ListenAddress) -> Channel {
 
 /// The two ways in which Envoy sends headers.
 #[derive(Debug, Clone, Copy)]
-pub enum Encoding {
+pub(crate) enum Encoding {
     /// `encode_raw_headers: false`.
     Joined,
     /// `encode_raw_headers: true`.
     Raw,
 }
 
-pub fn request(encoding: Encoding, service: &str, headers: &[(&str, &str)]) -> CheckRequest {
+pub(crate) fn request(encoding: Encoding, service: &str, headers: &[(&str, &str)]) -> CheckRequest {
     let mut http = HttpRequest {
         id: "1".to_owned(),
         method: "POST".to_owned(),
@@ -64,7 +64,7 @@ pub fn request(encoding: Encoding, service: &str, headers: &[(&str, &str)]) -> C
     with_http(Some(http), service)
 }
 
-pub fn with_http(http: Option<HttpRequest>, service: &str) -> CheckRequest {
+pub(crate) fn with_http(http: Option<HttpRequest>, service: &str) -> CheckRequest {
     let request = InnerRequest { http, ..InnerRequest::default() };
     CheckRequest {
         attributes: Some(AttributeContext {
@@ -75,41 +75,41 @@ pub fn with_http(http: Option<HttpRequest>, service: &str) -> CheckRequest {
     }
 }
 
-pub fn with_bearer(service: &str, credential: &str) -> CheckRequest {
+pub(crate) fn with_bearer(service: &str, credential: &str) -> CheckRequest {
     request(Encoding::Raw, service, &[("authorization", &format!("Bearer {credential}"))])
 }
 
-pub struct Envoy(AuthorizationClient<Channel>);
+pub(crate) struct Envoy(AuthorizationClient<Channel>);
 
 impl Envoy {
-    pub async fn connect(address: &ListenAddress) -> Self {
+    pub(crate) async fn connect(address: &ListenAddress) -> Self {
         Self(AuthorizationClient::new(connect(address).await))
     }
 
-    pub async fn try_check(&mut self, request: CheckRequest) -> Result<Answer, Status> {
+    pub(crate) async fn try_check(&mut self, request: CheckRequest) -> Result<Answer, Status> {
         self.0.check(request).await.map(|response| Answer::of(response.into_inner()))
     }
 
-    pub async fn check(&mut self, request: CheckRequest) -> Answer {
+    pub(crate) async fn check(&mut self, request: CheckRequest) -> Answer {
         self.try_check(request).await.unwrap()
     }
 
     /// What a caller with this credential gets.
-    pub async fn with(&mut self, service: &str, credential: &str) -> Answer {
+    pub(crate) async fn with(&mut self, service: &str, credential: &str) -> Answer {
         self.check(with_bearer(service, credential)).await
     }
 }
 
 /// An answer, as far as tests look at it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// 200 for an allow.
-    pub http: i32,
-    pub reason: String,
+    pub(crate) http: i32,
+    pub(crate) reason: String,
     /// Headers that are set, on the request or on the response.
-    pub headers: Vec<(String, String)>,
-    pub removed: Vec<String>,
-    pub body: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) removed: Vec<String>,
+    pub(crate) body: String,
 }
 
 impl Answer {
@@ -139,11 +139,11 @@ impl Answer {
         }
     }
 
-    pub fn outcome(&self) -> (i32, &str) {
+    pub(crate) fn outcome(&self) -> (i32, &str) {
         (self.http, &self.reason)
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }

@@ -9,25 +9,25 @@ use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate_authz::{EntryId, Pepper, Peppers, PlainKey, TOKEN_TYPE, entry_hash, state_hash};
 use serde_json::json;
 
-pub const WORKSPACE: &str = "ws-1";
-pub const ISSUER: &str = "https://ws-1.scoregate.invalid";
+pub(crate) const WORKSPACE: &str = "ws-1";
+pub(crate) const ISSUER: &str = "https://ws-1.scoregate.invalid";
 /// What the clock of each gate says, in Unix seconds.
-pub const NOW: u64 = 1_800_000_000;
+pub(crate) const NOW: u64 = 1_800_000_000;
 
 fn pepper() -> Pepper {
     Pepper::new(&[9; 32]).unwrap()
 }
 
-pub fn peppers() -> Peppers {
+pub(crate) fn peppers() -> Peppers {
     Peppers::new(vec![pepper()]).unwrap()
 }
 
-pub fn key(name: &str, slot: &str, generation: u32) -> String {
+pub(crate) fn key(name: &str, slot: &str, generation: u32) -> String {
     format!("{slot}-key-of-{name}-{generation}")
 }
 
 /// A service with a primary and a secondary key of these generations.
-pub fn key_service(name: &str, generations: (u32, u32)) -> wire::Entry {
+pub(crate) fn key_service(name: &str, generations: (u32, u32)) -> wire::Entry {
     let digest = |slot: &str, generation| {
         let key = PlainKey::choose(&key(name, slot, generation)).unwrap();
         let digest = pepper().digest(&uid(name).parse().unwrap(), &key);
@@ -37,11 +37,11 @@ pub fn key_service(name: &str, generations: (u32, u32)) -> wire::Entry {
     service(name, wire::AuthMode::Key, primary, secondary)
 }
 
-pub fn token_service(name: &str) -> wire::Entry {
+pub(crate) fn token_service(name: &str) -> wire::Entry {
     service(name, wire::AuthMode::Token, None, None)
 }
 
-pub fn open_service(name: &str) -> wire::Entry {
+pub(crate) fn open_service(name: &str) -> wire::Entry {
     service(name, wire::AuthMode::Disabled, None, None)
 }
 
@@ -74,14 +74,14 @@ fn service(
 }
 
 /// A key that signs tokens.
-pub struct Signer(EcdsaKeyPair);
+pub(crate) struct Signer(EcdsaKeyPair);
 
 impl Signer {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
     }
 
-    pub fn entry(&self) -> wire::Entry {
+    pub(crate) fn entry(&self) -> wire::Entry {
         let point = self.0.public_key().as_ref();
         let [x, y] = [&point[1..33], &point[33..]].map(|part| URL_SAFE_NO_PAD.encode(part));
         let jwk = json!({ "kid": "k1", "kty": "EC", "crv": "P-256", "alg": "ES256", "x": x, "y": y });
@@ -100,7 +100,7 @@ impl Signer {
     }
 
     /// A token for the service, issued now.
-    pub fn token(&self, name: &str, subject: &str) -> String {
+    pub(crate) fn token(&self, name: &str, subject: &str) -> String {
         let header = json!({ "alg": "ES256", "kid": "k1", "typ": TOKEN_TYPE });
         let claims = json!({
             "iss": ISSUER, "aud": format!("urn:scoregate:service:{}", uid(name)), "sub": subject,
@@ -113,7 +113,7 @@ impl Signer {
     }
 }
 
-pub fn hash_of(entries: &[wire::Entry]) -> Vec<u8> {
+pub(crate) fn hash_of(entries: &[wire::Entry]) -> Vec<u8> {
     let mut hashes: Vec<_> = entries
         .iter()
         .map(|entry| {
@@ -127,7 +127,12 @@ pub fn hash_of(entries: &[wire::Entry]) -> Vec<u8> {
 }
 
 /// A complete snapshot in parts of `size` entries.
-pub fn parts(epoch: u64, revision: u64, entries: &[wire::Entry], size: usize) -> Vec<wire::SnapshotPart> {
+pub(crate) fn parts(
+    epoch: u64,
+    revision: u64,
+    entries: &[wire::Entry],
+    size: usize,
+) -> Vec<wire::SnapshotPart> {
     let state_hash = hash_of(entries);
     let part = |offset: usize, some: &[wire::Entry]| wire::SnapshotPart {
         workspace: WORKSPACE.to_owned(),
@@ -145,7 +150,7 @@ pub fn parts(epoch: u64, revision: u64, entries: &[wire::Entry], size: usize) ->
 }
 
 /// The change by `entries` within epoch 1, after which there are `all`.
-pub fn change(from: u64, to: u64, entries: &[wire::Entry], all: &[wire::Entry]) -> wire::Change {
+pub(crate) fn change(from: u64, to: u64, entries: &[wire::Entry], all: &[wire::Entry]) -> wire::Change {
     wire::Change {
         epoch: 1,
         from_revision: from,
@@ -156,10 +161,10 @@ pub fn change(from: u64, to: u64, entries: &[wire::Entry], all: &[wire::Entry]) 
     }
 }
 
-pub fn tombstone(entry: &wire::Entry) -> wire::Entry {
+pub(crate) fn tombstone(entry: &wire::Entry) -> wire::Entry {
     wire::Entry { content: Vec::new(), deleted: true, ..entry.clone() }
 }
 
-pub fn heartbeat(epoch: u64, revision: u64, all: &[wire::Entry]) -> wire::Heartbeat {
+pub(crate) fn heartbeat(epoch: u64, revision: u64, all: &[wire::Entry]) -> wire::Heartbeat {
     wire::Heartbeat { epoch, revision, state_hash: hash_of(all), sent_at: None }
 }

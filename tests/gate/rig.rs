@@ -23,21 +23,21 @@ use crate::envoy::Envoy;
 use crate::policy::{self, NOW};
 use crate::workspace::{Session, Workspace};
 
-pub const CREDENTIAL: &str = "the-gates-own-credential";
+pub(crate) const CREDENTIAL: &str = "the-gates-own-credential";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Rig {
-    pub tcp: ListenAddress,
-    pub unix: ListenAddress,
-    pub clock: Arc<ManualClock>,
-    pub health: Health,
-    pub shutdown: Shutdown,
+pub(crate) struct Rig {
+    pub(crate) tcp: ListenAddress,
+    pub(crate) unix: ListenAddress,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) health: Health,
+    pub(crate) shutdown: Shutdown,
     handle: GateHandle,
     metrics: Metrics,
     _sockets: TempDir,
 }
 
-pub fn config(feed: &ListenAddress, data_dir: &Path) -> GateConfig {
+pub(crate) fn config(feed: &ListenAddress, data_dir: &Path) -> GateConfig {
     let anywhere: ListenAddress = "127.0.0.1:0".parse().unwrap();
     GateConfig {
         name: "gate-1".to_owned(),
@@ -61,11 +61,11 @@ pub fn config(feed: &ListenAddress, data_dir: &Path) -> GateConfig {
 }
 
 impl Rig {
-    pub async fn start(feed: &ListenAddress, data_dir: &Path) -> Self {
+    pub(crate) async fn start(feed: &ListenAddress, data_dir: &Path) -> Self {
         Self::start_with(config(feed, data_dir)).await
     }
 
-    pub async fn start_with(config: GateConfig) -> Self {
+    pub(crate) async fn start_with(config: GateConfig) -> Self {
         let sockets = tempfile::tempdir().unwrap();
         let unix = ListenAddress::Unix(sockets.path().join("check.sock"));
         let unix = Listener::bind(&unix).await.unwrap();
@@ -81,7 +81,7 @@ impl Rig {
     }
 
     /// A gate that has this policy, at revision 1 of epoch 1.
-    pub async fn with_policy(entries: &[wire::Entry], data_dir: &Path) -> (Self, Workspace, Session) {
+    pub(crate) async fn with_policy(entries: &[wire::Entry], data_dir: &Path) -> (Self, Workspace, Session) {
         let mut workspace = Workspace::start().await;
         let rig = Self::start(&workspace.address, data_dir).await;
         let mut session = workspace.session().await;
@@ -90,18 +90,18 @@ impl Rig {
         (rig, workspace, session)
     }
 
-    pub async fn envoy(&self) -> Envoy {
+    pub(crate) async fn envoy(&self) -> Envoy {
         Envoy::connect(&self.tcp).await
     }
 
-    pub async fn wait_for(&self, epoch: u64, revision: u64) {
+    pub(crate) async fn wait_for(&self, epoch: u64, revision: u64) {
         let mut applied = self.handle.applied();
         let wanted = Some(Version { epoch, revision });
         let waiting = applied.wait_for(|version| *version == wanted);
         timeout(PATIENCE, waiting).await.expect("the version was never in force").unwrap();
     }
 
-    pub async fn wait_until_ready(&self) {
+    pub(crate) async fn wait_until_ready(&self) {
         timeout(PATIENCE, async {
             while self.health.is_ready().is_err() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -112,13 +112,13 @@ impl Rig {
     }
 
     /// The value of a series, by its name and labels as they are shown.
-    pub fn metric(&self, series: &str) -> f64 {
+    pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.metrics.render();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no `{series}` in {text}")).parse().unwrap()
     }
 
-    pub async fn wait_for_metric(&self, series: &str, value: f64) {
+    pub(crate) async fn wait_for_metric(&self, series: &str, value: f64) {
         timeout(PATIENCE, async {
             while self.metric(series) != value {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -129,7 +129,7 @@ impl Rig {
     }
 
     /// Asks the admin listener's routes.
-    pub async fn explain(&self, content_type: &str, body: Vec<u8>) -> (u16, serde_json::Value) {
+    pub(crate) async fn explain(&self, content_type: &str, body: Vec<u8>) -> (u16, serde_json::Value) {
         let router =
             admin::router(self.health.clone(), self.metrics.clone()).merge(self.handle.admin_routes());
         let request = http::Request::post("/explain").header("content-type", content_type);
@@ -140,7 +140,7 @@ impl Rig {
     }
 
     /// Ends the gate; whether it ended in time.
-    pub async fn stop(self) -> bool {
+    pub(crate) async fn stop(self) -> bool {
         self.shutdown.run(Duration::ZERO, Duration::from_secs(5)).await
     }
 }

@@ -17,28 +17,28 @@ use wire::workspace_message::Message as ToGate;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A feed server. Each gate that subscribes becomes a [`Session`].
-pub struct Workspace {
-    pub address: ListenAddress,
+pub(crate) struct Workspace {
+    pub(crate) address: ListenAddress,
     sessions: mpsc::Receiver<Session>,
     stop: oneshot::Sender<()>,
     server: tokio::task::JoinHandle<()>,
 }
 
 /// One gate that subscribed.
-pub struct Session {
-    pub hello: wire::Hello,
-    pub authorization: String,
+pub(crate) struct Session {
+    pub(crate) hello: wire::Hello,
+    pub(crate) authorization: String,
     to_gate: mpsc::Sender<Result<wire::WorkspaceMessage, Status>>,
     from_gate: Streaming<wire::GateMessage>,
 }
 
 impl Workspace {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_at(&"127.0.0.1:0".parse().unwrap()).await
     }
 
     /// Starts at an address where one may have been before.
-    pub async fn start_at(address: &ListenAddress) -> Self {
+    pub(crate) async fn start_at(address: &ListenAddress) -> Self {
         let ListenAddress::Tcp(address) = address else { panic!("TCP only") };
         let listener = TcpListener::bind(address).await.unwrap();
         let address = ListenAddress::Tcp(listener.local_addr().unwrap());
@@ -53,12 +53,12 @@ impl Workspace {
         Self { address, sessions, stop, server }
     }
 
-    pub async fn session(&mut self) -> Session {
+    pub(crate) async fn session(&mut self) -> Session {
         timeout(PATIENCE, self.sessions.recv()).await.expect("no gate subscribed").unwrap()
     }
 
     /// Goes away. Sessions are to be dropped before.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         drop(self.sessions);
         let _ = self.stop.send(());
         timeout(PATIENCE, self.server).await.expect("the workspace did not stop").unwrap();
@@ -70,22 +70,22 @@ impl Session {
         self.to_gate.send(Ok(wire::WorkspaceMessage { message: Some(message) })).await.unwrap();
     }
 
-    pub async fn send_parts(&self, parts: impl IntoIterator<Item = wire::SnapshotPart>) {
+    pub(crate) async fn send_parts(&self, parts: impl IntoIterator<Item = wire::SnapshotPart>) {
         for part in parts {
             self.send(ToGate::SnapshotPart(part)).await;
         }
     }
 
-    pub async fn send_change(&self, change: wire::Change) {
+    pub(crate) async fn send_change(&self, change: wire::Change) {
         self.send(ToGate::Change(change)).await;
     }
 
-    pub async fn send_heartbeat(&self, heartbeat: wire::Heartbeat) {
+    pub(crate) async fn send_heartbeat(&self, heartbeat: wire::Heartbeat) {
         self.send(ToGate::Heartbeat(heartbeat)).await;
     }
 
     /// Ends the call with this status.
-    pub async fn fail(self, status: Status) {
+    pub(crate) async fn fail(self, status: Status) {
         self.to_gate.send(Err(status)).await.unwrap();
     }
 
@@ -95,7 +95,7 @@ impl Session {
     }
 
     /// The version that the gate acknowledges next.
-    pub async fn ack(&mut self) -> (u64, u64) {
+    pub(crate) async fn ack(&mut self) -> (u64, u64) {
         match self.message().await {
             FromGate::Ack(ack) => (ack.epoch, ack.revision),
             other => panic!("no ack: {other:?}"),
@@ -103,7 +103,7 @@ impl Session {
     }
 
     /// Why the gate refuses what was sent last.
-    pub async fn nack(&mut self) -> String {
+    pub(crate) async fn nack(&mut self) -> String {
         match self.message().await {
             FromGate::Nack(nack) => nack.reason,
             other => panic!("no nack: {other:?}"),

@@ -1,1 +1,120 @@
-//! To come.
+//! The command line.
+
+mod client;
+mod config;
+mod connection;
+mod exit;
+mod explain;
+mod gate;
+mod key;
+mod output;
+mod principal;
+mod reset_owner;
+mod serve;
+mod service;
+mod token;
+mod up;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{LogFormat, Sources};
+
+pub use exit::CliError;
+
+/// Decides, for every call to a model web service, whether the caller may score it.
+///
+/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused by the workspace; 4 done, but not confirmed by every gate in
+/// time; 64 wrong configuration.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub struct GlobalArgs {
+    /// Configuration file (TOML)
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// `error`, `warn`, `info`, `debug`, or a filter such as `info,scoregate::gate=debug`
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// How log lines look
+    #[arg(long, global = true, value_enum)]
+    log_format: Option<LogFormat>,
+}
+
+impl GlobalArgs {
+    fn sources(&self) -> Sources {
+        let format = self.log_format.map(|format| match format {
+            LogFormat::Pretty => "pretty",
+            LogFormat::Json => "json",
+        });
+        Sources::new(self.config.clone(), std::env::vars())
+            .flag("--log-level", "log.level", self.log_level.clone())
+            .flag("--log-format", "log.format", format)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run workspace and gate in one process, no configuration needed
+    Up(up::UpArgs),
+    /// Run a workspace: services, keys and tokens, and the policy feed
+    Workspace(workspace::WorkspaceArgs),
+    /// Run a gate: the ext_authz server that Envoy asks
+    Gate(gate::GateArgs),
+    /// Create, show, change and delete services
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
+    /// Show and regenerate the keys of a service
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Get tokens of a service
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Manage who may use the workspace
+    #[command(subcommand)]
+    Principal(principal::PrincipalCommand),
+    /// Show step by step how a gate decides a request
+    Explain(explain::ExplainArgs),
+    /// Check configuration without starting anything
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    let Cli { global, command } = cli;
+    let outcome = match command {
+        Command::Up(args) => up::run(&global, &args).map_err(CliError::from),
+        Command::Workspace(args) => workspace::run(&global, &args).map_err(CliError::from),
+        Command::Gate(args) => gate::run(&global, &args).map_err(CliError::from),
+        Command::Config(command) => config::run(&global, &command).map_err(CliError::from),
+        Command::Principal(principal::PrincipalCommand::ResetOwner(args)) => {
+            reset_owner::run(&global, &args).map_err(CliError::from)
+        }
+        Command::Service(command) => remote(command.run()),
+        Command::Key(command) => remote(command.run()),
+        Command::Token(command) => remote(command.run()),
+        Command::Principal(command) => remote(command.run()),
+        Command::Explain(args) => remote(args.run()),
+    };
+    outcome.unwrap_or_else(|error| error.report())
+}
+
+/// Runs a command that talks to a process.
+fn remote(command: impl Future<Output = Result<(), CliError>>) -> Result<ExitCode, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let failed = |source| serve::ServeError::Io { what: "cannot start a runtime".to_owned(), source };
+    runtime.map_err(failed)?.block_on(command).map(|()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,42 @@
+# Rust and Python 3 are enough for everything here but `make load`, which wants Go too. Other programs are installed,
+# pinned, under the git-ignored .parts/ by tools/parts.py.
+
+PYTHON ?= python3
+PARTS = $(PYTHON) tools/parts.py
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test load fmt lint deny clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the binary, optimised: target/release/scoregate
+	cargo build --release --bin scoregate
+
+demo: ## Score a model through a real Envoy; DEMO_EXIT=1 ends by itself, otherwise it stays up
+	$(PARTS) envoy model-server
+	$(PYTHON) demo/demo.py
+
+test: ## Run every test; ends with `N passed, N failed`
+	$(PARTS) envoy model-server
+	$(PYTHON) tests/run.py
+
+load: ## Measure checks per second and latency with ghz (see load/README.md)
+	$(PARTS) ghz
+	$(PYTHON) load/run.py
+
+fmt: ## Format the Rust code
+	cargo fmt
+
+lint: ## Check format, lints and documentation
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items
+
+deny: ## Check licences, sources and banned crates
+	$(PARTS) cargo-deny
+	.parts/cargo-deny/bin/cargo-deny check bans licenses sources
+
+clean: ## Remove what was built and installed
+	cargo clean
+	rm -rf .parts

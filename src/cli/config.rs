@@ -1,0 +1,35 @@
+//! `scoregate config check`: what a start would find, without a start.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::GlobalArgs;
+use super::serve::{ServeError, load};
+use crate::config;
+
+/// Commands about configuration.
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Read file and environment, check every value, and show what is in force
+    Check(CheckArgs),
+}
+
+/// Flags of `config check`.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Check what a gate by itself needs too: its credential and pepper files
+    #[arg(long)]
+    gate: bool,
+}
+
+/// Checks it.
+pub(super) fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<ExitCode, ServeError> {
+    let ConfigCommand::Check(args) = command;
+    let loaded = load(global, |sources| sources)?;
+    if args.gate {
+        config::gate(&loaded.shape, &loaded.sources, &loaded.data_dir, None)?;
+    }
+    println!("{}", serde_json::to_string_pretty(&loaded.shape).unwrap_or_default());
+    Ok(ExitCode::SUCCESS)
+}

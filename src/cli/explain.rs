@@ -1,0 +1,129 @@
+//! `scoregate explain`: the steps of a decision, from the live policy of a gate.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::exit::CliError;
+use super::output::OutputFormat;
+
+/// Flags of `explain`.
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// Admin URL of the gate
+    #[arg(long, value_name = "URL", env = "SCOREGATE_ADMIN", default_value = "http://127.0.0.1:9192")]
+    admin: String,
+    /// A recorded CheckRequest, in JSON or in protobuf's binary form; `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["service", "host", "path", "header"])]
+    request: Option<PathBuf>,
+    /// The service, as Envoy's route would name it in `context_extensions`
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// The `:authority` of the request
+    #[arg(long, default_value = "")]
+    host: String,
+    /// The path of the request, with its query
+    #[arg(long, default_value = "/")]
+    path: String,
+    /// A header, `name: value`; may be repeated
+    #[arg(long, value_name = "HEADER")]
+    header: Vec<String>,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value = "table")]
+    output: OutputFormat,
+}
+
+/// What a gate says of a request.
+#[derive(Debug, Deserialize)]
+struct Explanation {
+    decision: String,
+    reason: String,
+    service: Option<String>,
+    revision: u64,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Step {
+    step: String,
+    detail: String,
+}
+
+const BINARY: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
+
+impl ExplainArgs {
+    /// Asks the gate and shows its answer.
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let (content_type, body) = match &self.request {
+            Some(path) => recorded(path)?,
+            None => (JSON, self.described()?),
+        };
+        let url = format!("{}/explain", self.admin.trim_end_matches('/'));
+        let sent =
+            reqwest::Client::new().post(&url).header("content-type", content_type).body(body).send().await;
+        let unreachable = |error: reqwest::Error| {
+            CliError::failed(format!(
+                "cannot ask the gate at {url}: {}; is it running, and is `--admin` its admin listener?",
+                error.without_url()
+            ))
+        };
+        let answer = sent.map_err(unreachable)?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(unreachable)?;
+        if !status.is_success() {
+            return Err(CliError::failed(format!("the gate answered {status}: {}", text.trim())));
+        }
+        match self.output {
+            OutputFormat::Json => println!("{text}"),
+            OutputFormat::Table => {
+                let explanation: Explanation = serde_json::from_str(&text).map_err(|error| {
+                    CliError::failed(format!("the gate's answer is not understood: {error}"))
+                })?;
+                explanation.show();
+            }
+        }
+        Ok(())
+    }
+
+    fn described(&self) -> Result<Vec<u8>, CliError> {
+        let split = |header: &String| match header.split_once(':') {
+            Some((name, value)) => Ok(json!([name.trim(), value.trim()])),
+            None => Err(CliError::failed(format!("`{header}` is not a header such as `name: value`"))),
+        };
+        let headers = self.header.iter().map(split).collect::<Result<Vec<_>, _>>()?;
+        let request = json!({
+            "service": self.service, "host": self.host, "path": self.path, "headers": headers,
+        });
+        Ok(request.to_string().into_bytes())
+    }
+}
+
+/// A file is JSON if it looks like an object; a CheckRequest in binary starts with a field's tag.
+fn recorded(path: &Path) -> Result<(&'static str, Vec<u8>), CliError> {
+    let read = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    };
+    let bytes = read.map_err(|error| {
+        CliError::failed(format!("cannot read the request from `{}`: {error}", path.display()))
+    })?;
+    let is_json = bytes.trim_ascii_start().starts_with(b"{");
+    Ok((if is_json { JSON } else { BINARY }, bytes))
+}
+
+impl Explanation {
+    fn show(&self) {
+        let widest = self.steps.iter().map(|step| step.step.len()).max().unwrap_or_default();
+        for Step { step, detail } in &self.steps {
+            println!("{step:<widest$}  {detail}");
+        }
+        let service = self.service.as_deref().unwrap_or("no service");
+        println!();
+        println!("{}: {} ({service}, at revision {})", self.decision, self.reason, self.revision);
+    }
+}

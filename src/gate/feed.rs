@@ -250,7 +250,7 @@ impl<'a> Session<'a> {
         let version = state::leads_to(&change);
         match self.state {
             State::Following => {
-                let taken = self.blocking(move |keeper| keeper.take_change(change)).await?;
+                let taken = self.blocking(move |keeper| keeper.take_change(&change)).await?;
                 self.conclude(version, taken).await?;
                 self.blocking(Keeper::tidy).await
             }

@@ -1,6 +1,7 @@
 //! The commands to a workspace, run as a user runs them.
 
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use scoregate::workspace::Role;
 use serde_json::{Value, json};
@@ -151,6 +152,26 @@ async fn key_regenerate_reads_the_value_from_a_file_or_standard_input() {
 
     let keys = json!({ "primaryKey": "the-key-from-a-file", "secondaryKey": "the-key-from-stdin" });
     assert_eq!(json(&test, &["key", "show", "svc"]).await, keys);
+}
+
+#[tokio::test]
+async fn key_regenerate_that_a_gate_does_not_confirm_has_an_exit_code_of_its_own() {
+    let test = TestWorkspace::start().await;
+    test.create("svc", json!({})).await;
+    let _gate = test.silent_gate().await;
+    let regenerate = refused(command(&test, &test.owner, &["key", "regenerate", "svc", "primary"]));
+    let time_goes_by = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            test.clock.advance(Duration::from_secs(1));
+        }
+    };
+    let (code, message) = tokio::select! {
+        refused = regenerate => refused,
+        () = time_goes_by => unreachable!("time has no end"),
+    };
+    assert_eq!(code, 4);
+    insta::assert_snapshot!(message, @"error: not confirmed by every gate: the primary key of `svc` has changed, but these gates have not confirmed it within 10 s and may decide as before until they do: `silent`");
 }
 
 #[tokio::test]

@@ -5,19 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode, header};
+use scoregate::admin::Health;
 use scoregate::clock::ManualClock;
 use scoregate::config::{MasterKeys, WorkspaceConfig, WorkspaceScope};
 use scoregate::listen::Listener;
 use scoregate::metrics::Metrics;
+use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate::shutdown::Shutdown;
 use scoregate::workspace::http::{self, PublicUrls};
 use scoregate::workspace::{Role, Workspace};
 use scoregate_authz::{Pepper, TokenAlgorithm};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use tokio_stream::StreamExt;
 
 /// 2024-05-01T10:00:00Z: the clock of every test stands here until the test moves it.
 const START: u64 = 1_714_557_600;
+
+const PEPPER: [u8; 32] = [7; 32];
 
 const SCOPE: &str = "/subscriptions/sub/resourceGroups/group\
     /providers/Microsoft.MachineLearningServices/workspaces/ws";
@@ -30,7 +35,7 @@ pub(crate) struct TestWorkspace {
     pub(crate) owner: String,
     http: reqwest::Client,
     shutdown: Shutdown,
-    _data_dir: tempfile::TempDir,
+    data_dir: tempfile::TempDir,
 }
 
 impl TestWorkspace {
@@ -47,7 +52,7 @@ impl TestWorkspace {
         tokio::spawn(http::serve(listener, http::router(workspace.clone(), urls), shutdown.clone()));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let owner = owner.expose_secret().to_owned();
-        Self { workspace, clock, base, owner, http, shutdown, _data_dir: data_dir }
+        Self { workspace, clock, base, owner, http, shutdown, data_dir }
     }
 
     /// A path below the workspace's own.
@@ -71,6 +76,26 @@ impl TestWorkspace {
         let answer = self.post("/services", &body).await;
         assert_eq!(answer.status, 202, "{}", answer.body);
         answer
+    }
+
+    /// Serves the feed, and connects a gate that never confirms anything.
+    pub(crate) async fn silent_gate(&self) -> SilentGate {
+        let feed = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = format!("http://{}", feed.address());
+        let (workspace, shutdown) = (self.workspace.clone(), self.shutdown.clone());
+        let health = Health::not_ready("starting").await;
+        tokio::spawn(async move { workspace.run(feed, health, shutdown).await });
+        let credential = self.principal(Role::Gate).await;
+        let gate = SilentGate::connect(url, &credential).await;
+        while self.workspace.gates().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gate
+    }
+
+    /// The directory of its database.
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
+        self.data_dir.path()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -111,6 +136,28 @@ impl Drop for TestWorkspace {
     }
 }
 
+/// A gate that listens to the feed and never confirms anything.
+pub(crate) struct SilentGate {
+    _messages: tonic::Streaming<wire::WorkspaceMessage>,
+}
+
+impl SilentGate {
+    async fn connect(url: String, credential: &str) -> Self {
+        let hello = wire::Hello {
+            gate: "silent".into(),
+            pepper_ids: vec![Pepper::new(&PEPPER).unwrap().id().to_owned()],
+            ..wire::Hello::default()
+        };
+        let hello = wire::GateMessage { message: Some(wire::gate_message::Message::Hello(hello)) };
+        let says = tokio_stream::once(hello).chain(tokio_stream::pending());
+        let mut request = tonic::Request::new(says);
+        let bearer = format!("Bearer {credential}").parse().unwrap();
+        request.metadata_mut().insert("authorization", bearer);
+        let mut client = wire::policy_feed_client::PolicyFeedClient::connect(url).await.unwrap();
+        Self { _messages: client.subscribe(request).await.unwrap().into_inner() }
+    }
+}
+
 fn config(data_dir: &std::path::Path) -> WorkspaceConfig {
     let anywhere = || "127.0.0.1:0".parse().unwrap();
     WorkspaceConfig {
@@ -129,7 +176,7 @@ fn config(data_dir: &std::path::Path) -> WorkspaceConfig {
         token_refresh_after: Duration::from_secs(3600),
         token_lifetime: Duration::from_secs(12 * 3600),
         token_algorithm: TokenAlgorithm::Es256,
-        pepper: Pepper::new(&[7; 32]).unwrap(),
+        pepper: Pepper::new(&PEPPER).unwrap(),
         master_keys: MasterKeys {
             current: "test".into(),
             keys: HashMap::from([("test".to_owned(), zeroize::Zeroizing::new([9; 32]))]),

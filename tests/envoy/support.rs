@@ -2,8 +2,10 @@
 
 mod addresses;
 mod answer;
+mod checks;
 mod echo;
 mod envoy;
+mod grpc_health;
 mod http1;
 mod http2;
 mod keeper;
@@ -16,15 +18,17 @@ mod system;
 mod workspace;
 
 pub(crate) use answer::Answer;
+pub(crate) use checks::Checks;
 pub(crate) use echo::Seen;
 pub(crate) use envoy::{Envoy, EnvoyOptions};
+pub(crate) use grpc_health::GrpcHealth;
 pub(crate) use http1::Connection;
 pub(crate) use load::Load;
-pub(crate) use process::Process;
+use process::Process;
 pub(crate) use request::Request;
 pub(crate) use scoregate::{Gate, Scoregate, WorkspaceProcess};
 pub(crate) use system::{Protocol, System, Way};
-pub(crate) use workspace::{Keys, Operation, Workspace};
+pub(crate) use workspace::{Keys, Workspace};
 
 use std::path::PathBuf;
 use std::sync::LazyLock;

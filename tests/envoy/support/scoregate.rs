@@ -157,6 +157,12 @@ impl Gate {
         self.scoregate = start_gate(&self.arguments, &self.environment);
     }
 
+    /// Starts a second one with the same arguments, which must not stay.
+    pub(crate) fn run_again(&self) -> Output {
+        let arguments: Vec<_> = self.arguments.iter().map(String::as_str).collect();
+        Scoregate::run(&[&["gate"], arguments.as_slice()].concat(), &[])
+    }
+
     /// As `--ext-authz-listen` takes it.
     pub(crate) fn check_address(&self) -> String {
         self.scoregate.addresses.text("ext_authz").to_owned()

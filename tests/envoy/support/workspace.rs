@@ -41,9 +41,9 @@ impl Workspace {
         }
     }
 
-    /// The same place with another credential.
-    pub(crate) fn with_credential(&self, credential: &str) -> Self {
-        Self { credential: credential.to_owned(), ..self.clone() }
+    /// This credential, where another one works.
+    pub(crate) fn with_address_of(&self, other: &Self) -> Self {
+        Self { credential: self.credential.clone(), ..other.clone() }
     }
 
     /// Makes a service and waits until every connected gate knows it. Members as in Azure's REST.

@@ -5,17 +5,13 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health as GrpcHealth, HealthServer};
 use tonic_health::server::{HealthReporter, HealthService};
 
-use crate::listen::Listener;
+pub use crate::http_server::serve;
 use crate::metrics::Metrics;
-use crate::shutdown::Shutdown;
 
 /// Whether this process can do its work. Shared by the parts that know and those who ask.
 #[derive(Clone)]
@@ -73,31 +69,6 @@ fn reporter_and_service() -> (HealthReporter, HealthServer<HealthService>) {
     let reporter = HealthReporter::new();
     let service = HealthService::from_health_reporter(reporter.clone());
     (reporter, HealthServer::new(service))
-}
-
-/// Serves until the shutdown stops. HTTP/1.1 and HTTP/2 without TLS.
-pub async fn serve(listener: Listener, router: Router, shutdown: Shutdown) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.stopping() => return,
-        };
-        let connection = match accepted {
-            Ok(connection) => connection,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection on the admin listener");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let service = TowerToHyperService::new(router.clone());
-        tokio::spawn(async move {
-            // A client that breaks off is no news.
-            let _ = auto::Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(connection), service)
-                .await;
-        });
-    }
 }
 
 /// What every role shows; a role merges its own routes into it.

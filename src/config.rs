@@ -218,3 +218,133 @@ pub struct ProcessConfig {
     /// For what still runs then.
     pub deadline: Duration,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(variables: &[(&str, &str)]) -> Sources {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Sources::new(None, variables.iter().map(owned))
+    }
+
+    fn message(sources: &Sources) -> String {
+        let shape = match sources.read() {
+            Ok(shape) => shape,
+            Err(error) => return error.to_string(),
+        };
+        let embedded = (SecretString::default(), Pepper::new(&[1; 32]).unwrap());
+        match gate(&shape, sources, std::path::Path::new("unused"), Some(embedded)) {
+            Ok(_) => "valid".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(message(&sources(&[])), "valid");
+    }
+
+    #[test]
+    fn environment_reaches_every_form_of_value() {
+        let sources = sources(&[
+            ("SCOREGATE__GATE__WORKERS", "3"),
+            ("SCOREGATE__GATE__CLOCK_SKEW", "10s"),
+            ("SCOREGATE__GATE__TARGET", "host_path"),
+            ("SCOREGATE__GATE__EXT_AUTHZ_LISTEN", "127.0.0.1:0,unix:/run/gate.sock"),
+            ("SCOREGATE__GATE__REFLECTION", "true"),
+            ("SCOREGATE_PORT", "tcp://10.0.0.1:80"),
+        ]);
+        let shape = sources.read().unwrap();
+        assert_eq!(shape.gate.workers, Some(3));
+        assert_eq!(shape.gate.clock_skew, Time::seconds(10));
+        assert_eq!(shape.gate.target, TargetSource::HostPath);
+        assert_eq!(shape.gate.ext_authz_listen, ["127.0.0.1:0", "unix:/run/gate.sock"]);
+        assert!(shape.gate.reflection);
+        assert_eq!(message(&sources), "valid");
+    }
+
+    #[test]
+    fn flags_win_over_the_environment() {
+        let sources = sources(&[("SCOREGATE__GATE__NAME", "from-environment")]).flag(
+            "--name",
+            "gate.name",
+            Some("from-flag"),
+        );
+        assert_eq!(sources.read().unwrap().gate.name.as_deref(), Some("from-flag"));
+    }
+
+    #[rstest::rstest]
+    #[case(
+        "SCOREGATE__GATE__WORKER",
+        "2",
+        "`gate.worker` (environment variable `SCOREGATE__GATE__WORKER`): there is no such key"
+    )]
+    #[case(
+        "SCOREGATE__GATEWAY",
+        "2",
+        "`gateway` (environment variable `SCOREGATE__GATEWAY`): there is no such key"
+    )]
+    #[case(
+        "SCOREGATE__GATE__WORKERS",
+        "0",
+        "`gate.workers` (environment variable `SCOREGATE__GATE__WORKERS`): 0 is not between 1 and 1024"
+    )]
+    #[case(
+        "SCOREGATE__GATE__CLOCK_SKEW",
+        "61s",
+        "`gate.clock_skew` (environment variable `SCOREGATE__GATE__CLOCK_SKEW`): 61s is not between 0ns and 60s"
+    )]
+    #[case(
+        "SCOREGATE__GATE__CLOCK_SKEW",
+        "soon",
+        "`gate.clock_skew` (environment variable `SCOREGATE__GATE__CLOCK_SKEW`): `soon` is not a duration such as `90s`, `1h 30m` or `500ms`"
+    )]
+    #[case(
+        "SCOREGATE__GATE__EXT_AUTHZ_LISTEN",
+        "0.0.0.0:9191",
+        "`gate.ext_authz_listen` (environment variable `SCOREGATE__GATE__EXT_AUTHZ_LISTEN`): `0.0.0.0:9191` can be reached from other machines without TLS: use a loopback address or a Unix socket, or set `insecure = true` if the network itself is trusted"
+    )]
+    #[case(
+        "SCOREGATE__GATE__CREDENTIAL_HEADERS",
+        "X-Key",
+        "`gate.credential_headers` (environment variable `SCOREGATE__GATE__CREDENTIAL_HEADERS`): `X-Key` is not the name of a header in lower case"
+    )]
+    fn an_error_names_key_and_source(#[case] variable: &str, #[case] value: &str, #[case] expected: &str) {
+        assert_eq!(message(&sources(&[(variable, value)])), expected);
+    }
+
+    #[rstest::rstest]
+    #[case("SCOREGATE__GATE__WORKERS", "many", "gate.workers")]
+    #[case("SCOREGATE__GATE__TARGET", "guess", "gate.target")]
+    #[case("SCOREGATE__GATE__REFLECTION", "perhaps", "gate.reflection")]
+    fn a_value_of_the_wrong_form_names_key_and_source(
+        #[case] variable: &str,
+        #[case] value: &str,
+        #[case] key: &str,
+    ) {
+        let message = message(&sources(&[(variable, value)]));
+        assert!(message.starts_with(&format!("`{key}` (environment variable `{variable}`): ")), "{message}");
+    }
+
+    #[test]
+    fn a_file_is_named_where_its_value_is_wrong() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("scoregate.toml");
+        std::fs::write(&path, "[gate]\nclock_skew = \"2m\"\n").unwrap();
+        let message = message(&Sources::new(Some(path.clone()), []));
+        assert_eq!(
+            message,
+            format!("`gate.clock_skew` (file `{}`): 120s is not between 0ns and 60s", path.display())
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("scoregate.toml");
+        std::fs::write(&path, "gate = [\n").unwrap();
+        let message = message(&Sources::new(Some(path.clone()), []));
+        assert!(message.starts_with(&format!("the configuration file `{}` is not TOML: ", path.display())));
+    }
+}

@@ -1,1 +1,168 @@
-//! To come.
+//! The gate: answers Envoy's `ext_authz` calls from memory, and keeps that memory in step with the workspace.
+//!
+//! Checks run on threads of their own ([`worker`]); the feed, the disk and the admin routes run elsewhere, so that
+//! neither disturbs the other. What they share is one atomic snapshot.
+
+mod answer;
+mod backoff;
+mod check;
+mod connection;
+mod disk;
+mod explain;
+mod feed;
+#[cfg(test)]
+mod fixtures;
+mod keeper;
+mod metrics;
+mod port;
+mod random;
+mod refusals;
+mod request;
+mod state;
+mod worker;
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use scoregate_authz::{Rules, Version};
+use tokio::sync::watch;
+
+use self::check::{CheckService, Decider};
+use self::disk::Disk;
+use self::feed::Feed;
+use self::keeper::Keeper;
+use self::metrics::GateMetrics;
+use self::port::CheckPort;
+use self::worker::Workers;
+use crate::admin::Health;
+use crate::clock::Clock;
+use crate::config::GateConfig;
+use crate::listen::Listener;
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+
+pub use self::answer::Answers;
+pub use self::disk::DirectoryError;
+pub use self::request::HttpView;
+
+/// Why a gate does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The directory of the last good policy cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The credential for the feed has characters that no header can have.
+    #[error("the credential for the policy feed is not one line of visible characters")]
+    Credential,
+    /// The system gives no threads.
+    #[error("cannot start the threads that decide")]
+    Workers(#[source] io::Error),
+    /// Reflection was asked for and its descriptors are not in order.
+    #[error("cannot offer gRPC reflection")]
+    Reflection(#[source] tonic_reflection::server::Error),
+}
+
+/// A gate that runs. It ends with the shutdown.
+#[derive(Debug)]
+pub struct GateHandle {
+    decider: Arc<Decider>,
+    keeper: Arc<Keeper>,
+}
+
+impl GateHandle {
+    /// `POST /explain`, for the admin listener.
+    #[must_use]
+    pub fn admin_routes(&self) -> Router {
+        explain::routes(Arc::clone(&self.decider))
+    }
+
+    /// The version in force; `None` before the first.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<Option<Version>> {
+        self.keeper.applied()
+    }
+}
+
+/// Starts a gate on sockets that are bound already, within the runtime that calls.
+///
+/// Ready as soon as it has a snapshot, from its disk or from the workspace, until the shutdown begins.
+///
+/// # Errors
+/// What keeps it from working at all. A bad state on disk or a workspace that is away do not.
+pub async fn start(
+    config: GateConfig,
+    listeners: Vec<Listener>,
+    health: Health,
+    metrics: &Metrics,
+    clock: Arc<dyn Clock>,
+    shutdown: &Shutdown,
+) -> Result<GateHandle, StartError> {
+    let credential = feed::bearer(&config.credential).ok_or(StartError::Credential)?;
+    let others = port::other_services(&health, config.reflection).map_err(StartError::Reflection)?;
+    let metrics = GateMetrics::register(metrics, Arc::clone(&clock));
+    let disk = Disk::open(&config.data_dir)?;
+    let keeper = {
+        let (peppers, clock, metrics) = (config.peppers.clone(), Arc::clone(&clock), metrics.policy.clone());
+        let reading = tokio::task::spawn_blocking(move || Keeper::new(disk, peppers, clock, metrics));
+        Arc::new(reading.await.map_err(|error| StartError::Workers(error.into()))?)
+    };
+    let rules = Rules {
+        target: config.target,
+        ports: config.ports,
+        credential_headers: config.credential_headers,
+        clock_skew: config.clock_skew,
+        peppers: config.peppers,
+    };
+    let answers = Arc::new(Answers::new(&config.realm, &rules.credential_headers, config.undecided));
+    let decider = Decider::new(rules, keeper.snapshot(), config.proof_cache_capacity, clock);
+    let decider = Arc::new(decider);
+
+    let ports = (0..config.workers.max(1)).map(|_| {
+        let checks = CheckService::new(Arc::clone(&decider), Arc::clone(&answers), metrics.checks.clone());
+        CheckPort::new(checks, others.clone())
+    });
+    let workers = Workers::start(ports, config.max_connection_age, metrics.connections, shutdown)
+        .map_err(StartError::Workers)?;
+    for listener in listeners {
+        shutdown.spawn(worker::accept(listener, workers.clone(), shutdown.clone()));
+    }
+    let feed = Feed {
+        gate: config.name,
+        address: config.feed,
+        credential,
+        keeper: Arc::clone(&keeper),
+        metrics: metrics.feed,
+        silence: feed::SILENCE,
+    };
+    shutdown.spawn(feed.run(shutdown.clone()));
+    shutdown.spawn(report_readiness(keeper.applied(), health, shutdown.clone()));
+    Ok(GateHandle { decider, keeper })
+}
+
+/// Ready with the first snapshot, and no more once the process leaves service. Nothing in between changes that: a gate
+/// whose workspace is away decides as before.
+async fn report_readiness(mut applied: watch::Receiver<Option<Version>>, health: Health, shutdown: Shutdown) {
+    let has_policy = tokio::select! {
+        biased;
+        () = shutdown.draining() => false,
+        policy = applied.wait_for(Option::is_some) => policy.is_ok(),
+    };
+    if has_policy {
+        health.report(Ok(())).await;
+    }
+    shutdown.draining().await;
+    health.report(Err("draining".to_owned())).await;
+}
+
+/// An error and what caused it, on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

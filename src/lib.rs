@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod gate;
+pub mod http_server;
 pub mod listen;
 pub mod metrics;
 pub mod policy_wire;

@@ -1,8 +1,202 @@
 //! The workspace: owns services, keys and tokens, and streams policy to the gates.
+//!
+//! A change is stored in one transaction, which gives it a revision; then the image of policy in memory follows, and
+//! from it the feed. Nothing is published that is not stored.
 
+mod commits;
 mod domain;
+mod feed;
+mod gates;
+pub mod http;
+mod image;
+mod keyring;
+mod keys;
+mod opening;
+mod operations;
+mod policy;
+mod principals;
+mod series;
+mod services;
+mod signer;
+mod store;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use scoregate_authz::{Pepper, UnixTime};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use uuid::{ContextV7, Uuid};
+
+use crate::admin::Health;
+use crate::clock::Clock;
+use crate::config::{WorkspaceConfig, WorkspaceScope};
+use crate::listen::Listener;
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+use gates::Gates;
+use image::Image;
+use keyring::Keyring;
+use operations::Operations;
+use series::Series;
+use signer::SigningKeys;
+use store::Store;
+use tokens::Tokens;
 
 pub use domain::{
     AuthFlags, IssuedToken, KeyPair, NewService, Operation, OperationState, Order, Page, Patch, Principal,
     Role, ServiceFilter, ServiceRecord, WorkspaceError,
 };
+pub use gates::GateStatus;
+pub use keyring::KeyringError;
+pub use opening::OpenError;
+pub use signer::SigningError;
+pub use store::StoreError;
+
+/// How often it is looked whether an operation's time is over.
+const OPERATIONS_TICK: Duration = Duration::from_millis(100);
+/// How often what is old is thrown away.
+const CLEANING_TICK: Duration = Duration::from_secs(60);
+
+/// A workspace. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    id: Uuid,
+    scope: WorkspaceScope,
+    issuer: String,
+    token_refresh_after: Duration,
+    token_lifetime: Duration,
+    enforcement_timeout: Duration,
+    pepper: Pepper,
+    clock: Arc<dyn Clock>,
+    ids: Ids,
+    store: Arc<dyn Store>,
+    keyring: Keyring,
+    signing_keys: SigningKeys,
+    series: Series,
+    /// INVARIANT: what the store holds, as of the last commit that was published.
+    image: watch::Sender<Arc<Image>>,
+    tokens: Tokens,
+    gates: Gates,
+    operations: Operations,
+    turns: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Workspace {
+    /// Opens the workspace in the data directory, and makes it on first start.
+    ///
+    /// The caller holds the directory's lock: what is in memory has to be all that is in the database.
+    ///
+    /// # Errors
+    /// The directory or database cannot be used, or the master key or pepper is not the right one. Nothing was changed.
+    pub async fn open(
+        config: &WorkspaceConfig,
+        clock: Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Result<Self, OpenError> {
+        opening::open(config, clock, metrics).await
+    }
+
+    /// Made on first start.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.inner.id
+    }
+
+    /// Where it stands in Azure's tree of resources.
+    #[must_use]
+    pub fn scope(&self) -> &WorkspaceScope {
+        &self.inner.scope
+    }
+
+    /// The `iss` of its tokens.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.inner.issuer
+    }
+
+    /// The gates that have the policy feed open, by name.
+    #[must_use]
+    pub fn gates(&self) -> Vec<GateStatus> {
+        self.inner.gates.list()
+    }
+
+    /// Serves the policy feed, and ends operations and forgets old ones in time, until the shutdown stops.
+    pub async fn run(&self, feed: Listener, health: Health, shutdown: Shutdown) {
+        health.report(Ok(())).await;
+        let leave = async {
+            shutdown.draining().await;
+            health.report(Err("draining".to_owned())).await;
+        };
+        let serve = feed::serve(self, feed, &shutdown);
+        let keep = async {
+            tokio::select! {
+                () = self.keep() => {}
+                () = shutdown.stopping() => {}
+            }
+        };
+        tokio::join!(leave, serve, keep);
+    }
+
+    async fn keep(&self) {
+        let mut operations = tokio::time::interval(OPERATIONS_TICK);
+        let mut cleaning = tokio::time::interval(CLEANING_TICK);
+        operations.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        cleaning.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = operations.tick() => {
+                    self.end_due_operations().await;
+                }
+                _ = cleaning.tick() => {
+                    self.inner.tokens.purge(self.now());
+                    self.prune_operations().await;
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> UnixTime {
+        self.inner.clock.now()
+    }
+
+    /// A UUID of version 7 that sorts after all before it.
+    fn new_id(&self, now: UnixTime) -> Uuid {
+        self.inner.ids.next(now)
+    }
+
+    fn image(&self) -> Arc<Image> {
+        Arc::clone(&self.inner.image.borrow())
+    }
+
+    fn count_gates(&self) {
+        let gates = i64::try_from(self.inner.gates.count()).unwrap_or(i64::MAX);
+        self.inner.series.gates_connected.set(gates);
+    }
+}
+
+/// Makes UUIDs whose order is that of their making, also within a millisecond and when the clock is set back.
+#[derive(Debug, Default)]
+struct Ids(Mutex<ContextV7>);
+
+impl Ids {
+    fn next(&self, now: UnixTime) -> Uuid {
+        let context = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Uuid::new_v7(uuid::Timestamp::from_unix(&*context, now.as_secs(), now.subsec_nanos()))
+    }
+}
+
+/// To the millisecond, as it is stored.
+fn timestamp(time: UnixTime) -> Timestamp {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+}

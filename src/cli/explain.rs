@@ -62,7 +62,8 @@ impl ExplainArgs {
             None => (JSON, self.described()?),
         };
         let url = format!("{}/explain", self.admin.trim_end_matches('/'));
-        let sent = reqwest::Client::new().post(&url).header("content-type", content_type).body(body).send().await;
+        let sent =
+            reqwest::Client::new().post(&url).header("content-type", content_type).body(body).send().await;
         let unreachable = |error: reqwest::Error| {
             CliError::failed(format!(
                 "cannot ask the gate at {url}: {}; is it running, and is `--admin` its admin listener?",
@@ -78,8 +79,9 @@ impl ExplainArgs {
         match self.output {
             OutputFormat::Json => println!("{text}"),
             OutputFormat::Table => {
-                let explanation: Explanation = serde_json::from_str(&text)
-                    .map_err(|error| CliError::failed(format!("the gate's answer is not understood: {error}")))?;
+                let explanation: Explanation = serde_json::from_str(&text).map_err(|error| {
+                    CliError::failed(format!("the gate's answer is not understood: {error}"))
+                })?;
                 explanation.show();
             }
         }

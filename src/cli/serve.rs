@@ -82,9 +82,11 @@ impl GateFlags {
     /// Adds these flags to the sources of configuration.
     pub fn apply(&self, sources: Sources) -> Sources {
         let addresses = (!self.ext_authz_listen.is_empty()).then(|| self.ext_authz_listen.clone());
-        sources
-            .flag("--ext-authz-listen", "gate.ext_authz_listen", addresses)
-            .flag("--name", "gate.name", self.name.clone())
+        sources.flag("--ext-authz-listen", "gate.ext_authz_listen", addresses).flag(
+            "--name",
+            "gate.name",
+            self.name.clone(),
+        )
     }
 }
 
@@ -101,10 +103,7 @@ pub struct Loaded {
 }
 
 /// Reads the configuration.
-pub fn load(
-    global: &GlobalArgs,
-    apply: impl FnOnce(Sources) -> Sources,
-) -> Result<Loaded, ConfigError> {
+pub fn load(global: &GlobalArgs, apply: impl FnOnce(Sources) -> Sources) -> Result<Loaded, ConfigError> {
     let sources = apply(global.sources());
     let shape = sources.read()?;
     let process = config::log_and_shutdown(&shape, &sources)?;

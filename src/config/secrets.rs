@@ -118,8 +118,9 @@ pub(super) fn master_keys(secret: &str) -> Result<MasterKeys, String> {
     let mut keys = std::collections::HashMap::new();
     let mut current = None;
     for (at, line) in secret.lines().enumerate() {
-        let key = parse_hex(line.trim())
-            .ok_or_else(|| format!("holds no master key in line {}: 64 hexadecimal digits are needed", at + 1))?;
+        let key = parse_hex(line.trim()).ok_or_else(|| {
+            format!("holds no master key in line {}: 64 hexadecimal digits are needed", at + 1)
+        })?;
         let id = master_key_id(&key);
         current.get_or_insert_with(|| id.clone());
         keys.insert(id, key);

@@ -10,7 +10,8 @@ use secrecy::SecretString;
 use super::secrets::{master_keys, pepper, read_or_make_secret, read_secret};
 use super::shape::{Shape, Time};
 use super::{
-    ConfigError, DataDir, GateConfig, MasterKeys, Problem, ProcessConfig, Sources, WorkspaceConfig, WorkspaceScope,
+    ConfigError, DataDir, GateConfig, MasterKeys, Problem, ProcessConfig, Sources, WorkspaceConfig,
+    WorkspaceScope,
 };
 use crate::listen::ListenAddress;
 
@@ -31,7 +32,12 @@ pub fn log_and_shutdown(shape: &Shape, sources: &Sources) -> Result<ProcessConfi
     Ok(ProcessConfig {
         log_level: shape.log.level.clone(),
         log_format: shape.log.format,
-        drain_delay: within(sources, "shutdown.drain_delay", shape.shutdown.drain_delay, Duration::ZERO..=hour)?,
+        drain_delay: within(
+            sources,
+            "shutdown.drain_delay",
+            shape.shutdown.drain_delay,
+            Duration::ZERO..=hour,
+        )?,
         deadline: within(sources, "shutdown.deadline", shape.shutdown.deadline, Duration::ZERO..=hour)?,
     })
 }
@@ -52,7 +58,8 @@ pub fn gate(
         None => (gate_credential(shape, sources)?, gate_peppers(shape, sources)?),
     };
     let peppers = Peppers::new(peppers).map_err(|_| {
-        let missing = Problem::Missing("a file with the pepper of the workspace, see `pepper` in its data directory");
+        let missing =
+            Problem::Missing("a file with the pepper of the workspace, see `pepper` in its data directory");
         sources.error("gate.pepper_files", missing)
     })?;
     let workers = match gate.workers {
@@ -117,7 +124,8 @@ fn check_ports(shape: &Shape, sources: &Sources) -> Result<Vec<ListenAddress>, C
 
 fn gate_credential(shape: &Shape, sources: &Sources) -> Result<SecretString, ConfigError> {
     const KEY: &str = "gate.credential_file";
-    let missing = Problem::Missing("a file with the credential that `principal create NAME --role gate` shows");
+    let missing =
+        Problem::Missing("a file with the credential that `principal create NAME --role gate` shows");
     let path = shape.gate.credential_file.as_ref().ok_or_else(|| sources.error(KEY, missing))?;
     let secret = read_secret(Path::new(path)).map_err(|problem| sources.error(KEY, problem))?;
     Ok(SecretString::from(secret.as_str()))
@@ -137,11 +145,16 @@ fn gate_peppers(shape: &Shape, sources: &Sources) -> Result<Vec<Pepper>, ConfigE
 ///
 /// # Errors
 /// A key that cannot be as it is, or a secret that is missing while the database that needs it is there.
-pub fn workspace(shape: &Shape, sources: &Sources, data_dir: &DataDir) -> Result<WorkspaceConfig, ConfigError> {
+pub fn workspace(
+    shape: &Shape,
+    sources: &Sources,
+    data_dir: &DataDir,
+) -> Result<WorkspaceConfig, ConfigError> {
     let workspace = &shape.workspace;
     let year = Duration::from_secs(366 * 24 * 3600);
     let second = Duration::from_secs(1);
-    let token_lifetime = within(sources, "workspace.token_lifetime", workspace.token_lifetime, second..=year)?;
+    let token_lifetime =
+        within(sources, "workspace.token_lifetime", workspace.token_lifetime, second..=year)?;
     Ok(WorkspaceConfig {
         data_dir: data_dir.path().to_owned(),
         workspace_listen: address(shape, sources, "workspace.listen", &workspace.listen)?,
@@ -180,10 +193,22 @@ pub fn workspace(shape: &Shape, sources: &Sources, data_dir: &DataDir) -> Result
 fn workspace_pepper(shape: &Shape, sources: &Sources, data_dir: &Path) -> Result<Pepper, ConfigError> {
     let workspace = &shape.workspace;
     let keys = SecretKeys { file: "workspace.pepper_file", value: "workspace.pepper" };
-    secret(sources, data_dir, "pepper", keys, workspace.pepper_file.as_ref(), workspace.pepper.as_ref(), pepper)
+    secret(
+        sources,
+        data_dir,
+        "pepper",
+        keys,
+        workspace.pepper_file.as_ref(),
+        workspace.pepper.as_ref(),
+        pepper,
+    )
 }
 
-fn workspace_master_keys(shape: &Shape, sources: &Sources, data_dir: &Path) -> Result<MasterKeys, ConfigError> {
+fn workspace_master_keys(
+    shape: &Shape,
+    sources: &Sources,
+    data_dir: &Path,
+) -> Result<MasterKeys, ConfigError> {
     let workspace = &shape.workspace;
     let keys = SecretKeys { file: "workspace.master_key_file", value: "workspace.master_key" };
     let (file, value) = (workspace.master_key_file.as_ref(), workspace.master_key.as_ref());
@@ -219,7 +244,8 @@ fn secret<T>(
     };
     // A secret is made only together with the database: one that was lost later cannot be replaced by another.
     let is_first_start = !data_dir.join(DATABASE).try_exists().unwrap_or(true);
-    let secret = if file.is_none() && is_first_start { read_or_make_secret(&path) } else { read_secret(&path) };
+    let secret =
+        if file.is_none() && is_first_start { read_or_make_secret(&path) } else { read_secret(&path) };
     let secret = secret.map_err(|problem| sources.error(keys.file, problem))?;
     parse(&secret).map_err(|problem| sources.error(keys.file, secret_file(&path, problem)))
 }
@@ -279,7 +305,11 @@ fn segment(sources: &Sources, key: &str, text: &str) -> Result<String, ConfigErr
 fn url(sources: &Sources, key: &str, text: Option<&String>) -> Result<Option<String>, ConfigError> {
     let Some(text) = text else { return Ok(None) };
     match reqwest::Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none() => {
+        Ok(url)
+            if matches!(url.scheme(), "http" | "https")
+                && url.query().is_none()
+                && url.fragment().is_none() =>
+        {
             Ok(Some(text.trim_end_matches('/').to_owned()))
         }
         _ => {

@@ -144,7 +144,7 @@ pub struct Page<T> {
 }
 
 /// A token and its times.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct IssuedToken {
     /// The JSON Web Token.
     pub token: String,
@@ -152,6 +152,16 @@ pub struct IssuedToken {
     pub refresh_after: u64,
     /// When it expires, in Unix seconds.
     pub expires_at: u64,
+}
+
+impl std::fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { token: _, refresh_after, expires_at } = self;
+        f.debug_struct("IssuedToken")
+            .field("refresh_after", refresh_after)
+            .field("expires_at", expires_at)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A change whose enforcement by the gates can be waited for.

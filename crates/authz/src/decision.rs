@@ -160,6 +160,31 @@ impl Reason {
 /// Proof that this crate allowed a request, and who called.
 ///
 /// INVARIANT: made only in this crate, by a decision that looked at a policy. An answer that allows needs one.
+///
+/// Anybody may look at one:
+///
+/// ```
+/// fn caller(permit: &scoregate_authz::Permit) -> &str {
+///     permit.subject().unwrap_or("a key, or anybody")
+/// }
+/// ```
+///
+/// Nobody else can make one, neither from its parts nor by the ways in which this crate does:
+///
+/// ```compile_fail,E0451
+/// fn forge(permit: scoregate_authz::Permit) -> scoregate_authz::Permit {
+///     scoregate_authz::Permit { ..permit }
+/// }
+/// ```
+///
+/// ```compile_fail,E0624
+/// let forged = scoregate_authz::Permit::open();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn is_default<T: Default>() {}
+/// is_default::<scoregate_authz::Permit>();
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
     caller: Caller,

@@ -1,5 +1,7 @@
 //! The policy of one service: from a document that may say anything, to what a decision can rely on.
 
+use std::fmt;
+
 use crate::key::{KeyDigest, Keys, PepperedDigest, Peppers, Slot};
 use crate::service::{AuthMode, ComputeType, ServiceName, ServiceUid};
 use crate::target::{PortRule, canonical_host, is_path_prefix};
@@ -25,12 +27,18 @@ pub struct PolicyDocument {
 }
 
 /// A key digest as it was sent.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DigestDocument {
     /// 32 bytes.
     pub digest: Vec<u8>,
     /// Id of the pepper.
     pub pepper_id: String,
+}
+
+impl fmt::Debug for DigestDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DigestDocument").field("pepper_id", &self.pepper_id).finish_non_exhaustive()
+    }
 }
 
 /// Why nothing can be decided by a policy.

@@ -7,7 +7,7 @@ use imbl::{HashMap, OrdMap};
 
 use crate::policy::Service;
 use crate::service::{ServiceName, ServiceUid};
-use crate::target::{is_below, is_path_prefix};
+use crate::target::{is_path_prefix, prefixes_of};
 use crate::token::VerificationKey;
 
 /// A position in the history of a workspace. A greater epoch is later whatever the revisions are.
@@ -45,7 +45,6 @@ pub struct EntryId {
 }
 
 /// One thing that policy consists of: its bytes as they were sent, and what this version understands of them.
-#[derive(Debug)]
 pub struct Entry {
     id: EntryId,
     name: String,
@@ -66,10 +65,12 @@ pub enum Item {
 }
 
 impl Entry {
-    /// Takes an entry with its meaning.
+    /// Takes an entry with its meaning. A service or key of another id than the entry's is not used.
     #[must_use]
     pub fn new(id: EntryId, name: String, content: Vec<u8>, item: Item) -> Self {
         let hash = entry_hash(&id, &name, &content);
+        // INVARIANT: what an entry brings is found under the entry's id, so that two entries never bring the same.
+        let item = if item.id().is_none_or(|of_item| of_item == &*id.id) { item } else { Item::Unused };
         Self { id, name, content: content.into(), hash, item }
     }
 
@@ -89,6 +90,28 @@ impl Entry {
     #[must_use]
     pub fn content(&self) -> &[u8] {
         &self.content
+    }
+}
+
+/// Without the content, which holds key digests.
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { id, name, item, .. } = self;
+        f.debug_struct("Entry")
+            .field("id", id)
+            .field("name", name)
+            .field("item", item)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Item {
+    fn id(&self) -> Option<&str> {
+        match self {
+            Self::Service(service) => Some(service.uid().as_str()),
+            Self::VerificationKey(key) => Some(key.id()),
+            Self::Unused => None,
+        }
     }
 }
 
@@ -172,17 +195,15 @@ pub struct Snapshot {
     state_hash: StateHash,
     entries: OrdMap<EntryId, Arc<Entry>>,
     by_name: HashMap<ServiceName, Arc<Service>>,
-    /// INVARIANT: no list is empty, and each is in the order in which places are tried.
-    by_host: HashMap<String, Arc<[Place]>>,
+    /// By host, then by path prefix.
+    by_place: HashMap<String, HashMap<String, Claimants>>,
     keys: HashMap<Arc<str>, Arc<VerificationKey>>,
 }
 
-/// A service at a path prefix of a host.
-#[derive(Debug, Clone)]
-struct Place {
-    prefix: String,
-    service: Arc<Service>,
-}
+/// The services that declare one place.
+///
+/// INVARIANT: never empty, and the oldest comes first, which gets it: uids are in the order of creation.
+type Claimants = Arc<[Arc<Service>]>;
 
 impl Snapshot {
     /// Builds a complete snapshot.
@@ -201,7 +222,7 @@ impl Snapshot {
             state_hash: stated,
             entries: OrdMap::new(),
             by_name: HashMap::new(),
-            by_host: HashMap::new(),
+            by_place: HashMap::new(),
             keys: HashMap::new(),
         };
         empty.with(entries.into_iter().map(EntryChange::Put).collect(), version, stated)
@@ -288,32 +309,27 @@ impl Snapshot {
     }
 
     fn insert_places(&mut self, service: &Arc<Service>) {
-        for host in service.hosts() {
-            let mut places = self.by_host.get(host).map_or(Vec::new(), |places| places.to_vec());
-            let of_service = service.path_prefixes().iter().filter(|prefix| is_path_prefix(prefix));
-            places.extend(
-                of_service.map(|prefix| Place { prefix: prefix.clone(), service: Arc::clone(service) }),
-            );
-            // The longest prefix is tried first. Of two services at one place, the older: uids are in order of creation.
-            places.sort_by(|a, b| {
-                let by_length = b.prefix.len().cmp(&a.prefix.len());
-                by_length.then_with(|| a.service.uid().cmp(b.service.uid()))
-            });
-            if !places.is_empty() {
-                self.by_host.insert(host.clone(), places.into());
-            }
+        for (host, prefix) in places(service) {
+            let prefixes = self.by_place.entry(host.clone()).or_default();
+            let others = prefixes.get(prefix).into_iter().flat_map(|claimants| claimants.iter());
+            let mut claimants: Vec<_> =
+                others.filter(|other| other.uid() != service.uid()).cloned().collect();
+            let older = claimants.partition_point(|other| other.uid() < service.uid());
+            claimants.insert(older, Arc::clone(service));
+            prefixes.insert(prefix.clone(), claimants.into());
         }
     }
 
     fn remove_places(&mut self, service: &Service) {
-        for host in service.hosts() {
-            let Some(places) = self.by_host.get(host) else { continue };
-            let others = places.iter().filter(|place| place.service.uid() != service.uid());
-            let others: Arc<[Place]> = others.cloned().collect();
-            if others.is_empty() {
-                self.by_host.remove(host);
-            } else {
-                self.by_host.insert(host.clone(), others);
+        for (host, prefix) in places(service) {
+            let Some(prefixes) = self.by_place.get_mut(host) else { continue };
+            let Some(claimants) = prefixes.remove(prefix) else { continue };
+            let others: Claimants =
+                claimants.iter().filter(|other| other.uid() != service.uid()).cloned().collect();
+            if !others.is_empty() {
+                prefixes.insert(prefix.clone(), others);
+            } else if prefixes.is_empty() {
+                self.by_place.remove(host);
             }
         }
     }
@@ -351,9 +367,10 @@ impl Snapshot {
 
     /// Places that two services claim: host, path prefix, and the service that does not get it.
     pub fn contested_places(&self) -> impl Iterator<Item = (&str, &str, &ServiceUid)> {
-        self.by_host.iter().flat_map(|(host, places)| {
-            let pairs = places.windows(2).filter(|pair| pair[0].prefix == pair[1].prefix);
-            pairs.map(|pair| (host.as_str(), pair[1].prefix.as_str(), pair[1].service.uid()))
+        self.by_place.iter().flat_map(|(host, prefixes)| {
+            prefixes.iter().flat_map(move |(prefix, claimants)| {
+                claimants[1..].iter().map(move |loser| (host.as_str(), prefix.as_str(), loser.uid()))
+            })
         })
     }
 
@@ -362,8 +379,8 @@ impl Snapshot {
     }
 
     pub(crate) fn service_at(&self, host: &str, path: &str) -> Option<&Arc<Service>> {
-        let places = self.by_host.get(host)?;
-        places.iter().find(|place| is_below(path, &place.prefix)).map(|place| &place.service)
+        let prefixes = self.by_place.get(host)?;
+        prefixes_of(path).find_map(|prefix| prefixes.get(prefix)).map(|claimants| &claimants[0])
     }
 
     pub(crate) fn verification_key(&self, id: &str) -> Option<&Arc<VerificationKey>> {
@@ -373,4 +390,12 @@ impl Snapshot {
     pub(crate) fn has_verification_keys(&self) -> bool {
         !self.keys.is_empty()
     }
+}
+
+/// The hosts and path prefixes that a service declares.
+fn places(service: &Service) -> impl Iterator<Item = (&String, &String)> {
+    service.hosts().iter().flat_map(|host| {
+        let prefixes = service.path_prefixes().iter().filter(|prefix| is_path_prefix(prefix));
+        prefixes.map(move |prefix| (host, prefix))
+    })
 }

@@ -36,7 +36,7 @@ pub fn canonical_host(authority: &str, ports: PortRule) -> Option<String> {
     let (host, port) = split_port(authority)?;
     let port_is_fine = match (port, ports) {
         (None, _) => true,
-        (Some(port), PortRule::Any) => port.parse::<u16>().is_ok(),
+        (Some(port), PortRule::Any) => is_port(port),
         (Some(port), PortRule::Standard) => matches!(port, "80" | "443"),
     };
     if !port_is_fine {
@@ -61,6 +61,11 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
+/// Digits only, where `parse` alone would take `+80` too.
+fn is_port(port: &str) -> bool {
+    port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+}
+
 /// RFC 1123, section 2.1, and underscores, which exist.
 fn is_host_name(host: &str) -> bool {
     let is_label = |label: &str| {
@@ -77,8 +82,8 @@ fn is_host_name(host: &str) -> bool {
 ///
 /// # Errors
 /// [`DenyReason::AmbiguousPath`] for what proxies and servers are known to read differently: dot segments, empty
-/// segments, backslashes, path parameters, fragments, percent-encoded separators, dots, percent signs and control
-/// characters, and bytes that are not UTF-8.
+/// segments, backslashes, path parameters, fragments, percent-encoded separators, percent signs, control characters and
+/// characters that need no encoding (RFC 3986, section 2.3: dots, letters, digits), and bytes that are not UTF-8.
 pub(crate) fn plain_path(path: &str) -> Result<&str, DenyReason> {
     if path.len() > MAX_PATH_LENGTH {
         return Err(DenyReason::AmbiguousPath);
@@ -120,7 +125,7 @@ fn percent_decoded(segment: &str) -> Option<Vec<u8>> {
                 let hex = |digit: u8| char::from(digit).to_digit(16);
                 let (high, low) = (hex(bytes.next()?)?, hex(bytes.next()?)?);
                 let byte = u8::try_from(high * 16 + low).ok()?;
-                if byte.is_ascii_control() || b"/\\.%;?#".contains(&byte) {
+                if byte.is_ascii_control() || is_unreserved(byte) || b"/\\%;?#".contains(&byte) {
                     return None;
                 }
                 byte
@@ -134,15 +139,29 @@ fn percent_decoded(segment: &str) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-/// A path prefix that a service declares: plain, without a trailing slash, `/` itself apart.
-#[must_use]
-pub fn is_path_prefix(prefix: &str) -> bool {
-    prefix == "/" || (is_plain(prefix) && !prefix.ends_with('/') && !prefix.contains('%'))
+/// RFC 3986, section 2.3: encoded or not, these are the same to every server, so that no plain path has them encoded.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// Whether a plain path is at or below a prefix; `/score` is not below `/sco`.
-pub(crate) fn is_below(path: &str, prefix: &str) -> bool {
-    prefix == "/" || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// Longest path prefix, in bytes.
+const MAX_PREFIX_LENGTH: usize = 256;
+
+/// A path prefix that a service declares: of slashes and characters that no plain path has encoded, without a trailing
+/// slash (`/` itself apart), and not too long.
+#[must_use]
+pub fn is_path_prefix(prefix: &str) -> bool {
+    let has_one_spelling = |byte: u8| byte == b'/' || is_unreserved(byte);
+    let is_short_and_plain =
+        || prefix.len() <= MAX_PREFIX_LENGTH && is_plain(prefix) && !prefix.ends_with('/');
+    prefix == "/" || (prefix.bytes().all(has_one_spelling) && is_short_and_plain())
+}
+
+/// The prefixes that a plain path is at or below, the longest first; `/sco` is not one of `/score`.
+pub(crate) fn prefixes_of(path: &str) -> impl Iterator<Item = &str> {
+    let above = path.rmatch_indices('/').map(|(at, _)| &path[..at]);
+    let below_root = std::iter::once(path).chain(above).filter(|prefix| prefix.len() <= MAX_PREFIX_LENGTH);
+    below_root.chain(std::iter::once("/"))
 }
 
 #[cfg(test)]
@@ -168,6 +187,7 @@ mod tests {
     #[case(".example.com", None)]
     #[case("s.example.com:", None)]
     #[case("s.example.com:99999", None)]
+    #[case("s.example.com:+80", None)]
     #[case("s.example.com:80:80", None)]
     #[case("s.example.com,evil", None)]
     #[case("s.example.com@evil", None)]
@@ -199,8 +219,21 @@ mod tests {
     #[case("/sc", "/score", false)]
     #[case("/Score", "/score", false)]
     #[case("/anything", "/", true)]
-    fn is_below_respects_segments(#[case] path: &str, #[case] prefix: &str, #[case] expected: bool) {
-        assert_eq!(is_below(path, prefix), expected);
+    #[case("*", "/", true)]
+    #[case("", "/", true)]
+    fn prefixes_of_respects_segments(#[case] path: &str, #[case] prefix: &str, #[case] expected: bool) {
+        assert_eq!(prefixes_of(path).any(|one| one == prefix), expected);
+    }
+
+    #[test]
+    fn prefixes_of_begins_with_the_longest() {
+        let prefixes: Vec<_> = prefixes_of("/a/b/c").filter(|prefix| is_path_prefix(prefix)).collect();
+        assert_eq!(prefixes, ["/a/b/c", "/a/b", "/a", "/"]);
+    }
+
+    #[test]
+    fn prefixes_of_a_very_deep_path_are_few() {
+        assert!(prefixes_of(&"/a".repeat(4000)).count() <= 1 + MAX_PREFIX_LENGTH / 2 + 1);
     }
 
     #[rstest]
@@ -211,6 +244,8 @@ mod tests {
     #[case("/a//b", false)]
     #[case("/a/../b", false)]
     #[case("/%41", false)]
+    #[case("/a:b", false)]
+    #[case("/a-b_c.d~e", true)]
     #[case("", false)]
     fn is_path_prefix_is_plain(#[case] prefix: &str, #[case] valid: bool) {
         assert_eq!(is_path_prefix(prefix), valid);

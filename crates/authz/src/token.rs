@@ -363,10 +363,11 @@ fn evaluate(claims: &Claims, key: &VerificationKey, expected: Expected<'_>) -> R
         return Err(DenyReason::WrongService);
     }
     // RFC 7519, section 4.1.4: not "on or after" the expiry.
-    if now >= claims.expires_at + clock_skew {
+    if now >= claims.expires_at.saturating_add(clock_skew) {
         return Err(DenyReason::Expired);
     }
-    if now + clock_skew < claims.not_before || now + clock_skew < claims.issued_at {
+    let latest_now = now.saturating_add(clock_skew);
+    if latest_now < claims.not_before || latest_now < claims.issued_at {
         return Err(DenyReason::NotYetValid);
     }
     if claims.expires_at.saturating_sub(claims.issued_at) > key.max_lifetime {

@@ -1,0 +1,208 @@
+//! The workspace's REST, as the commands use it.
+
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Method, Response, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::exit::CliError;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Between two looks at an operation: first soon, then less often.
+const POLL_INTERVALS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(50)..=Duration::from_millis(800);
+/// Far beyond what a workspace takes to give an operation up.
+const POLL_LIMIT: Duration = Duration::from_secs(120);
+
+/// A connection to one workspace.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: String,
+    /// Below the base: `/modelmanagement/v1.0/subscriptions/...`
+    workspace_path: String,
+    authorization: HeaderValue,
+}
+
+/// A body and its media type.
+#[derive(Clone, Copy)]
+pub(super) enum Content<'a> {
+    Nothing,
+    Json(&'a Value),
+    JsonPatch(&'a Value),
+}
+
+impl Client {
+    /// Asks the workspace for its scope, and so learns whether it is there and accepts the credential.
+    pub(super) async fn connect(base: &str, credential: &SecretString) -> Result<Self, CliError> {
+        let base = base.trim_end_matches('/').to_owned();
+        let is_http = Url::parse(&base).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !is_http {
+            return Err(CliError::WorkspaceUrl { url: base });
+        }
+        let authorization = authorization(credential)?;
+        let http = http_client(&base)?;
+        let mut client = Self { http, base, workspace_path: String::new(), authorization };
+        let workspace = client.get_own(&["workspace"]).await?;
+        let scope = workspace["scope"].as_str().ok_or_else(|| client.odd("it does not tell its scope"))?;
+        client.workspace_path = format!("/modelmanagement/v1.0{scope}");
+        Ok(client)
+    }
+
+    /// `GET` below the workspace's path.
+    pub(super) async fn get(&self, path: &[&str]) -> Result<Value, CliError> {
+        self.call(Method::GET, self.url(path)?, Content::Nothing).await
+    }
+
+    /// `GET` with a query.
+    pub(super) async fn get_query(
+        &self,
+        path: &[&str],
+        query: &[(String, String)],
+    ) -> Result<Value, CliError> {
+        let mut url = self.url(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.call(Method::GET, url, Content::Nothing).await
+    }
+
+    /// Any method below the workspace's path.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &[&str],
+        content: Content<'_>,
+    ) -> Result<Value, CliError> {
+        self.call(method, self.url(path)?, content).await
+    }
+
+    /// `GET` below `/scoregate/v1`.
+    pub(super) async fn get_own(&self, path: &[&str]) -> Result<Value, CliError> {
+        self.send_own(Method::GET, path, Content::Nothing).await
+    }
+
+    /// Any method below `/scoregate/v1`.
+    pub(super) async fn send_own(
+        &self,
+        method: Method,
+        path: &[&str],
+        content: Content<'_>,
+    ) -> Result<Value, CliError> {
+        self.call(method, self.join("/scoregate/v1", path)?, content).await
+    }
+
+    /// Waits until every gate enforces what an operation did.
+    ///
+    /// # Errors
+    /// [`CliError::NotEnforced`], with the workspace's words, if not every gate confirmed it in time.
+    pub(super) async fn wait(&self, operation: &Value) -> Result<Value, CliError> {
+        let id = operation["id"].as_str().ok_or_else(|| self.odd("its operation has no id"))?.to_owned();
+        tokio::time::timeout(POLL_LIMIT, self.poll(&id))
+            .await
+            .unwrap_or_else(|_| Err(CliError::NotEnforced(format!("the operation `{id}` does not end"))))
+    }
+
+    async fn poll(&self, id: &str) -> Result<Value, CliError> {
+        let mut interval = *POLL_INTERVALS.start();
+        loop {
+            let operation = self.get(&["operations", id]).await?;
+            match operation["state"].as_str() {
+                Some("Succeeded") => return Ok(operation),
+                Some("TimedOut" | "Failed" | "Cancelled") => {
+                    let message = operation["error"]["message"].as_str().unwrap_or_default();
+                    return Err(CliError::NotEnforced(message.to_owned()));
+                }
+                _ => {}
+            }
+            tokio::time::sleep(interval).await;
+            interval = (interval * 2).min(*POLL_INTERVALS.end());
+        }
+    }
+
+    fn url(&self, path: &[&str]) -> Result<Url, CliError> {
+        self.join(&self.workspace_path, path)
+    }
+
+    /// Segments are percent-encoded: a name cannot become another path.
+    fn join(&self, prefix: &str, path: &[&str]) -> Result<Url, CliError> {
+        let invalid = || CliError::WorkspaceUrl { url: self.base.clone() };
+        let mut url = Url::parse(&format!("{}{prefix}", self.base)).map_err(|_| invalid())?;
+        url.path_segments_mut().map_err(|()| invalid())?.extend(path);
+        Ok(url)
+    }
+
+    async fn call(&self, method: Method, url: Url, content: Content<'_>) -> Result<Value, CliError> {
+        let request =
+            self.http.request(method, url).header(reqwest::header::AUTHORIZATION, self.authorization.clone());
+        let request = match content {
+            Content::Nothing => request,
+            Content::Json(body) => request.json(body),
+            Content::JsonPatch(body) => {
+                request.header(CONTENT_TYPE, "application/json-patch+json").body(body.to_string())
+            }
+        };
+        let sent = request.send().await;
+        self.answer(sent.map_err(|source| CliError::Unreachable { base: self.base.clone(), source })?).await
+    }
+
+    async fn answer(&self, response: Response) -> Result<Value, CliError> {
+        let status = response.status();
+        let body = response.bytes().await;
+        let body = body.map_err(|source| CliError::Unreachable { base: self.base.clone(), source })?;
+        let document: Option<Value> = serde_json::from_slice(&body).ok();
+        if status == StatusCode::NO_CONTENT {
+            return Ok(Value::Null);
+        }
+        if status.is_success() {
+            return document.ok_or_else(|| self.odd("its answer is not JSON"));
+        }
+        let message =
+            document.as_ref().and_then(|body| body["message"].as_str()).unwrap_or("no reason given");
+        Err(self.refusal(status, message.to_owned()))
+    }
+
+    fn refusal(&self, status: StatusCode, message: String) -> CliError {
+        if status == StatusCode::UNAUTHORIZED {
+            return CliError::Unauthenticated;
+        }
+        let (base, number) = (self.base.clone(), status.as_u16());
+        if status.is_client_error() {
+            CliError::Refused { status: number, message }
+        } else {
+            CliError::Trouble { base, status: number, message }
+        }
+    }
+
+    fn odd(&self, problem: &'static str) -> CliError {
+        CliError::NoWorkspace { base: self.base.clone(), problem }
+    }
+}
+
+fn authorization(credential: &SecretString) -> Result<HeaderValue, CliError> {
+    let text = format!("Bearer {}", credential.expose_secret());
+    let mut value = HeaderValue::from_str(&text).map_err(|_| CliError::OddCredential)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A client that takes the credential nowhere else: it follows no redirect.
+fn http_client(base: &str) -> Result<reqwest::Client, CliError> {
+    let builder =
+        reqwest::Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
+    // A workspace on this machine is not to be had through a proxy.
+    let builder = if is_loopback(base) { builder.no_proxy() } else { builder };
+    builder.build().map_err(CliError::Client)
+}
+
+fn is_loopback(base: &str) -> bool {
+    let url = Url::parse(base).ok();
+    let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}

@@ -1,0 +1,69 @@
+//! Which workspace a command speaks to, as whom, and how it shows what it hears.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use super::client::Client;
+use super::exit::CliError;
+use super::output::{OutputFormat, Printer};
+
+/// The environment variable that holds the credential itself.
+const CREDENTIAL_VARIABLE: &str = "SCOREGATE_CREDENTIAL";
+
+/// Flags of every command to a workspace.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connection")]
+pub(super) struct ConnectionArgs {
+    /// Base URL of the workspace's REST
+    #[arg(long, value_name = "URL", env = "SCOREGATE_WORKSPACE", default_value = "http://127.0.0.1:8181")]
+    workspace: String,
+    /// File with the credential [default: the credential in SCOREGATE_CREDENTIAL]
+    #[arg(long, value_name = "FILE")]
+    credential_file: Option<PathBuf>,
+    /// A table for people, JSON for programs
+    #[arg(long, value_enum, default_value_t)]
+    output: OutputFormat,
+}
+
+impl ConnectionArgs {
+    /// Connects.
+    ///
+    /// # Errors
+    /// No or a bad credential, a bad URL, or nobody there who accepts it.
+    pub(super) async fn open(&self) -> Result<(Client, Printer), CliError> {
+        let client = Client::connect(&self.workspace, &self.credential()?).await?;
+        Ok((client, Printer::new(self.output)))
+    }
+
+    /// That of the file, or of the environment.
+    fn credential(&self) -> Result<SecretString, CliError> {
+        let text = match &self.credential_file {
+            Some(path) => read_secret(path)?,
+            None => Zeroizing::new(credential_variable().ok_or(CliError::NoCredential)?),
+        };
+        match text.trim() {
+            "" => Err(CliError::NoCredential),
+            credential => Ok(credential.into()),
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "clap reads variables for flags only, and a secret is no flag: everybody sees command lines"
+)]
+fn credential_variable() -> Option<String> {
+    std::env::var(CREDENTIAL_VARIABLE).ok()
+}
+
+/// A file's text, which is a secret.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<String>, CliError> {
+    let text = std::fs::read_to_string(path);
+    text.map(Zeroizing::new).map_err(|source| CliError::ReadFile { path: path.into(), source })
+}

@@ -1,0 +1,181 @@
+//! How a command ends: what went wrong, what to do about it, and the exit code that a script can tell apart.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::serve::ServeError;
+
+/// Exit codes, beside 0 for what was done and `clap`'s 2 for a wrong command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// 1: it failed: the workspace is out of reach or in trouble, a file cannot be read, a start did not succeed.
+    Failure,
+    /// 3: the workspace refused (4xx): the credential, the role, or what was asked for.
+    Refused,
+    /// 4: it was done, but not every gate confirmed in time that it enforces it.
+    NotEnforced,
+    /// 64: the configuration is wrong (`EX_USAGE` of `sysexits.h`).
+    Configuration,
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Failure => 1,
+            Self::Refused => 3,
+            Self::NotEnforced => 4,
+            Self::Configuration => 64,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        exit.code().into()
+    }
+}
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A long-running command.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The base URL cannot be one.
+    #[error(
+        "`{url}` is no URL of a workspace: write it as `http://HOST:PORT` (--workspace or SCOREGATE_WORKSPACE)"
+    )]
+    WorkspaceUrl {
+        /// As it was given.
+        url: String,
+    },
+    /// No credential was given.
+    #[error(
+        "no credential: set SCOREGATE_CREDENTIAL, or name its file with --credential-file \
+         (the owner's is `owner-credential` in the workspace's data directory)"
+    )]
+    NoCredential,
+    /// The credential has characters that no credential has.
+    #[error("the credential cannot be sent as it is: check SCOREGATE_CREDENTIAL or --credential-file")]
+    OddCredential,
+    /// A file that cannot be read.
+    #[error("cannot read `{path}`", path = .path.display())]
+    ReadFile {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The client cannot be set up.
+    #[error("cannot set up the HTTP client")]
+    Client(#[source] reqwest::Error),
+    /// Nobody answers.
+    #[error(
+        "cannot reach the workspace at `{base}`: is `scoregate up` running there? \
+         (--workspace or SCOREGATE_WORKSPACE says where it is)"
+    )]
+    Unreachable {
+        /// Its base URL.
+        base: String,
+        /// What happened.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// 401.
+    #[error(
+        "the workspace does not accept the credential: check SCOREGATE_CREDENTIAL or --credential-file \
+         (a lost owner credential is replaced with `scoregate principal reset-owner`)"
+    )]
+    Unauthenticated,
+    /// Another 4xx.
+    #[error("the workspace refused (HTTP {status}): {message}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// In the workspace's words.
+        message: String,
+    },
+    /// A status that is no answer to what was asked.
+    #[error("the workspace at `{base}` failed (HTTP {status}): {message}")]
+    Trouble {
+        /// Its base URL.
+        base: String,
+        /// The status.
+        status: u16,
+        /// In its words.
+        message: String,
+    },
+    /// An answer that a workspace does not give.
+    #[error("what answers at `{base}` is no scoregate workspace: {problem}")]
+    NoWorkspace {
+        /// Its base URL.
+        base: String,
+        /// What is odd.
+        problem: &'static str,
+    },
+    /// It was done, but not confirmed by every gate.
+    #[error("not confirmed by every gate: {0}")]
+    NotEnforced(String),
+    /// The output cannot be written.
+    #[error("cannot write the output")]
+    Output(#[from] io::Error),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CliError {
+    /// A failure that words say best.
+    pub(super) fn failed(message: impl Into<String>) -> Self {
+        Self::Failed(message.into())
+    }
+
+    /// How the process is to end.
+    #[must_use]
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Serve(ServeError::Config(_))
+            | Self::WorkspaceUrl { .. }
+            | Self::NoCredential
+            | Self::OddCredential => Exit::Configuration,
+            Self::Unauthenticated | Self::Refused { .. } => Exit::Refused,
+            Self::NotEnforced(_) => Exit::NotEnforced,
+            Self::Serve(_)
+            | Self::ReadFile { .. }
+            | Self::Client(_)
+            | Self::Unreachable { .. }
+            | Self::Trouble { .. }
+            | Self::NoWorkspace { .. }
+            | Self::Output(_)
+            | Self::Failed(_) => Exit::Failure,
+        }
+    }
+
+    /// Tells the person at the terminal, causes included, and says how to end.
+    #[must_use]
+    #[expect(clippy::print_stderr, reason = "this is the one place where a command's error is shown")]
+    pub(super) fn report(&self) -> ExitCode {
+        let causes = std::iter::successors(self.source(), |error| (*error).source());
+        let causes: String = causes.map(|cause| format!("\n  because: {cause}")).collect();
+        eprintln!("error: {self}{causes}");
+        self.exit().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_those_of_the_readme() {
+        let all = [(Exit::Failure, 1), (Exit::Refused, 3), (Exit::NotEnforced, 4), (Exit::Configuration, 64)];
+        for (exit, code) in all {
+            assert_eq!(exit.code(), code, "{exit:?}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The check itself: from a `CheckRequest` to a `CheckResponse`, without waiting for anything.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use quick_cache::sync::Cache;
+use scoregate_authz::{Proof, ProofCache, Rules, Snapshot, Trace, Verdict};
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+
+use super::answer::Answers;
+use super::metrics::CheckMetrics;
+use super::refusals::RefusalLog;
+use super::request::HttpView;
+use crate::clock::Clock;
+use crate::proto::envoy::service::auth::v3::authorization_server::Authorization;
+use crate::proto::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+
+/// Decides about requests.
+pub(crate) trait Decide: Send + Sync + 'static {
+    /// The verdict on a request, which is `None` where it is not about HTTP.
+    fn decide(&self, request: Option<HttpView<'_>>) -> Verdict;
+}
+
+/// The core with what it decides from: rules, the snapshot in force, the time, and the tokens that were proven.
+#[derive(Debug)]
+pub(crate) struct Decider {
+    rules: Rules,
+    snapshot: Arc<ArcSwapOption<Snapshot>>,
+    proofs: Proofs,
+    clock: Arc<dyn Clock>,
+}
+
+impl Decider {
+    pub(crate) fn new(
+        rules: Rules,
+        snapshot: Arc<ArcSwapOption<Snapshot>>,
+        proof_capacity: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { rules, snapshot, proofs: Proofs(Cache::new(proof_capacity)), clock }
+    }
+
+    /// Decides as a check does, and tells of each step. Nothing is remembered and nothing was: a token is proven anew.
+    pub(crate) fn explain(&self, request: Option<HttpView<'_>>, trace: &mut impl Trace) -> Verdict {
+        self.decide_with(request, &(), trace)
+    }
+
+    fn decide_with(
+        &self,
+        request: Option<HttpView<'_>>,
+        proofs: &impl ProofCache,
+        trace: &mut impl Trace,
+    ) -> Verdict {
+        let snapshot = self.snapshot.load();
+        scoregate_authz::check(
+            &self.rules,
+            snapshot.as_deref(),
+            request.as_ref(),
+            self.clock.now(),
+            proofs,
+            trace,
+        )
+    }
+}
+
+impl Decide for Decider {
+    fn decide(&self, request: Option<HttpView<'_>>) -> Verdict {
+        self.decide_with(request, &self.proofs, &mut ())
+    }
+}
+
+/// Tokens that were proven, by the SHA-256 of their text.
+struct Proofs(Cache<[u8; 32], Arc<Proof>>);
+
+impl std::fmt::Debug for Proofs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Proofs({})", self.0.len())
+    }
+}
+
+impl ProofCache for Proofs {
+    fn lookup(&self, token: &[u8; 32]) -> Option<Arc<Proof>> {
+        self.0.get(token)
+    }
+
+    fn insert(&self, token: [u8; 32], proof: Arc<Proof>) {
+        self.0.insert(token, proof);
+    }
+}
+
+/// `envoy.service.auth.v3.Authorization`. Each worker has its own.
+#[derive(Debug)]
+pub(crate) struct CheckService<D> {
+    decider: Arc<D>,
+    answers: Arc<Answers>,
+    metrics: CheckMetrics,
+    refusals: RefusalLog,
+}
+
+impl<D: Decide> CheckService<D> {
+    pub(crate) fn new(decider: Arc<D>, answers: Arc<Answers>, metrics: CheckMetrics) -> Self {
+        Self { decider, answers, metrics, refusals: RefusalLog::new() }
+    }
+
+    fn answer(&self, request: &CheckRequest) -> CheckResponse {
+        let begun = Instant::now();
+        let request = HttpView::new(request);
+        let verdict = self.decide(request);
+        let response = self.answers.answer(&verdict, request);
+        self.metrics.seconds.observe(begun.elapsed());
+        self.metrics.decided(&verdict);
+        self.refusals.note(&verdict, request);
+        response
+    }
+
+    /// A panic is a verdict of its own, for this request only.
+    fn decide(&self, request: Option<HttpView<'_>>) -> Verdict {
+        // Unwind safe: what a check shares with others are a snapshot that it cannot change, and a cache that is
+        // consistent at each of its steps.
+        catch_unwind(AssertUnwindSafe(|| self.decider.decide(request))).unwrap_or_else(|_| {
+            self.metrics.panics.inc();
+            Verdict::internal()
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl<D: Decide> Authorization for CheckService<D> {
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        if is_deadline_past(request.metadata()) {
+            self.metrics.expired.inc();
+            return Err(Status::deadline_exceeded("the deadline has passed"));
+        }
+        Ok(Response::new(self.answer(request.get_ref())))
+    }
+}
+
+/// Whether the caller leaves no time at all. A check takes microseconds: any other deadline is long enough.
+fn is_deadline_past(metadata: &MetadataMap) -> bool {
+    let timeout = metadata.get("grpc-timeout").map(|value| value.as_bytes());
+    timeout
+        .and_then(<[u8]>::split_last)
+        .is_some_and(|(_, digits)| !digits.is_empty() && digits.iter().all(|digit| *digit == b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::UndecidedAnswer;
+    use crate::gate::metrics::GateMetrics;
+    use crate::metrics::Metrics;
+    use crate::proto::envoy::service::auth::v3::check_response::HttpResponse;
+    use scoregate_authz::{CredentialHeaders, Decision, Denial, DenyReason};
+
+    struct PanicsOnHttp;
+
+    impl Decide for PanicsOnHttp {
+        fn decide(&self, request: Option<HttpView<'_>>) -> Verdict {
+            assert!(request.is_none(), "a fault for the test");
+            let decision = Decision::Deny(Denial { reason: DenyReason::NoHttp, credential_presented: false });
+            Verdict { decision, service: None, revision: 0 }
+        }
+    }
+
+    fn service() -> (CheckService<PanicsOnHttp>, Metrics) {
+        let metrics = Metrics::default();
+        let checks = GateMetrics::register(&metrics, Arc::new(crate::clock::SystemClock)).checks;
+        let answers = Answers::new("r", &CredentialHeaders::default(), UndecidedAnswer::DeniedResponse);
+        (CheckService::new(Arc::new(PanicsOnHttp), Arc::new(answers), checks), metrics)
+    }
+
+    fn http_request() -> CheckRequest {
+        use crate::proto::envoy::service::auth::v3::AttributeContext;
+        use crate::proto::envoy::service::auth::v3::attribute_context;
+        let request = attribute_context::Request { http: Some(attribute_context::HttpRequest::default()) };
+        let attributes = AttributeContext { request: Some(request), ..AttributeContext::default() };
+        CheckRequest { attributes: Some(attributes) }
+    }
+
+    fn http_status(response: &CheckResponse) -> i32 {
+        match &response.http_response {
+            Some(HttpResponse::DeniedResponse(denied)) => denied.status.as_ref().unwrap().code,
+            other => panic!("not a denial: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn t016_panic_is_undecided_for_that_request_only() {
+        let (service, metrics) = service();
+        let failed = service.answer(&http_request());
+        assert_eq!((http_status(&failed), failed.status.unwrap().code), (503, 14));
+        assert_eq!(http_status(&service.answer(&CheckRequest::default())), 400);
+        assert!(metrics.render().contains("scoregate_check_panics_total 1"));
+    }
+
+    #[tokio::test]
+    async fn t015_no_work_is_done_past_the_deadline() {
+        let (service, metrics) = service();
+        let mut request = Request::new(http_request());
+        request.metadata_mut().insert("grpc-timeout", "0m".parse().unwrap());
+        let status = service.check(request).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+        assert!(metrics.render().contains("scoregate_checks_expired_total 1"));
+        assert!(metrics.render().contains("scoregate_check_panics_total 0"));
+    }
+}

@@ -1,0 +1,322 @@
+//! The policy feed, as its client: says what this gate holds, takes what it lacks, acknowledges what it keeps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use scoregate_authz::Version;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinError;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status, Streaming};
+
+use super::backoff::Backoff;
+use super::keeper::{Differs, Keeper, Taken};
+use super::metrics::FeedMetrics;
+use super::state::{self, Assembly, RefusedPolicy};
+use super::{chain, random};
+use crate::listen::{Connection, ListenAddress};
+use crate::proto::scoregate::policy::v1 as wire;
+use crate::proto::scoregate::policy::v1::policy_feed_client::PolicyFeedClient;
+use crate::shutdown::Shutdown;
+
+/// The workspace sends something every 5 s. One that says nothing for this long is gone, whatever TCP thinks.
+pub(crate) const SILENCE: Duration = Duration::from_secs(15);
+
+/// Longest message, in bytes.
+const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+const WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Heartbeats that may come before the snapshot that a nack asks for.
+const PATIENCE: u32 = 3;
+
+/// Why the feed ended. It is opened again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FeedError {
+    #[error("cannot connect to `{address}`")]
+    Connect {
+        address: ListenAddress,
+        #[source]
+        source: tonic::transport::Error,
+    },
+    #[error("the workspace ended the feed")]
+    Call(#[source] Box<Status>),
+    #[error("the workspace closed the feed")]
+    Closed,
+    #[error("the workspace says nothing")]
+    Silent,
+    #[error(transparent)]
+    Differs(#[from] Differs),
+    #[error("the workspace sent no snapshot after one was refused")]
+    NoSnapshot,
+    #[error("what the workspace sent was refused twice in a row")]
+    Refused,
+    #[error("policy could not be taken")]
+    Fault(#[from] JoinError),
+}
+
+/// The client.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    pub(crate) gate: String,
+    pub(crate) address: ListenAddress,
+    pub(crate) credential: MetadataValue<Ascii>,
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) metrics: FeedMetrics,
+    /// How long a workspace may say nothing.
+    pub(crate) silence: Duration,
+}
+
+/// The credential as metadata of the feed's call.
+pub(crate) fn bearer(credential: &SecretString) -> Option<MetadataValue<Ascii>> {
+    let text = zeroize::Zeroizing::new(format!("Bearer {}", credential.expose_secret()));
+    let mut value = MetadataValue::try_from(text.as_str()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+impl Feed {
+    /// Follows the workspace until the shutdown stops.
+    pub(crate) async fn run(self, shutdown: Shutdown) {
+        let mut backoff = Backoff::new();
+        loop {
+            let error = tokio::select! {
+                error = self.follow(&mut backoff) => error,
+                () = shutdown.stopping() => return,
+            };
+            self.metrics.connected.set(0);
+            let delay = backoff.next(random::fraction());
+            tracing::warn!(error = chain(&error), retry_in = ?delay, "the policy feed is not connected");
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = shutdown.stopping() => return,
+            }
+            self.metrics.reconnects.inc();
+        }
+    }
+
+    /// One connection, to its end.
+    async fn follow(&self, backoff: &mut Backoff) -> FeedError {
+        match self.subscribe().await {
+            Ok((outbound, inbound)) => {
+                self.metrics.connected.set(1);
+                tracing::info!(address = %self.address, "the policy feed is connected");
+                let mut session = Session::new(self, outbound, backoff);
+                session.read(inbound).await
+            }
+            Err(error) => error,
+        }
+    }
+
+    async fn subscribe(
+        &self,
+    ) -> Result<(mpsc::Sender<wire::GateMessage>, Streaming<wire::WorkspaceMessage>), FeedError> {
+        let connecting = timeout(self.silence, connect(&self.address));
+        let channel = connecting.await.map_err(|_| FeedError::Silent)??;
+        let mut client = PolicyFeedClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+        let (outbound, messages) = mpsc::channel(16);
+        let hello = wire::gate_message::Message::Hello(self.keeper.hello(&self.gate));
+        // The channel is new and has room.
+        let _ = outbound.send(wire::GateMessage { message: Some(hello) }).await;
+        let mut request = Request::new(ReceiverStream::new(messages));
+        request.metadata_mut().insert("authorization", self.credential.clone());
+        let answered = timeout(self.silence, client.subscribe(request)).await;
+        let response = answered.map_err(|_| FeedError::Silent)?;
+        Ok((outbound, response.map_err(|status| FeedError::Call(Box::new(status)))?.into_inner()))
+    }
+}
+
+async fn connect(address: &ListenAddress) -> Result<Channel, FeedError> {
+    let to = address.clone();
+    let connector = tower::service_fn(move |_| {
+        let to = to.clone();
+        async move { open(&to).await.map(TokioIo::new) }
+    });
+    // Only a name in the call's `:authority`: the connector knows where to go.
+    Endpoint::from_static("http://feed.scoregate.invalid")
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .connect_with_connector(connector)
+        .await
+        .map_err(|source| FeedError::Connect { address: address.clone(), source })
+}
+
+async fn open(address: &ListenAddress) -> std::io::Result<Connection> {
+    match address {
+        ListenAddress::Tcp(address) => {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(Connection::Tcp(stream))
+        }
+        ListenAddress::Unix(path) => UnixStream::connect(path).await.map(Connection::Unix),
+    }
+}
+
+/// What is known within one connection.
+struct Session<'a> {
+    feed: &'a Feed,
+    outbound: mpsc::Sender<wire::GateMessage>,
+    backoff: &'a mut Backoff,
+    state: State,
+    /// Whether the last that was sent was refused.
+    refused: bool,
+}
+
+enum State {
+    /// Changes and heartbeats are expected, or the beginning of a snapshot.
+    Following,
+    /// A snapshot has begun.
+    Assembling(Assembly),
+    /// Something was refused: all is skipped until the beginning of a snapshot.
+    Skipping { heartbeats: u32 },
+}
+
+impl<'a> Session<'a> {
+    fn new(feed: &'a Feed, outbound: mpsc::Sender<wire::GateMessage>, backoff: &'a mut Backoff) -> Self {
+        Self { feed, outbound, backoff, state: State::Following, refused: false }
+    }
+
+    async fn read(&mut self, mut inbound: Streaming<wire::WorkspaceMessage>) -> FeedError {
+        loop {
+            let message = match timeout(self.feed.silence, inbound.message()).await {
+                Err(_) => return FeedError::Silent,
+                Ok(Err(status)) => return FeedError::Call(Box::new(status)),
+                Ok(Ok(None)) => return FeedError::Closed,
+                Ok(Ok(Some(message))) => message,
+            };
+            if let Err(error) = self.take(message).await {
+                return error;
+            }
+        }
+    }
+
+    async fn take(&mut self, message: wire::WorkspaceMessage) -> Result<(), FeedError> {
+        use wire::workspace_message::Message;
+        match message.message {
+            Some(Message::SnapshotPart(part)) => self.take_part(part).await,
+            Some(Message::Change(change)) => self.take_change(change).await,
+            Some(Message::Heartbeat(heartbeat)) => self.take_heartbeat(heartbeat).await,
+            // A newer workspace says something that this version need not know.
+            None => Ok(()),
+        }
+    }
+
+    async fn take_part(&mut self, part: wire::SnapshotPart) -> Result<(), FeedError> {
+        let version = state::version_of(&part);
+        let assembled = match std::mem::replace(&mut self.state, State::Following) {
+            skipping @ State::Skipping { .. } if part.offset != 0 => {
+                self.state = skipping;
+                return Ok(());
+            }
+            State::Assembling(assembly) => assembly.with(part),
+            State::Following | State::Skipping { .. } => {
+                self.feed.keeper.admit(&part).and_then(|()| Assembly::begin(part))
+            }
+        };
+        match assembled {
+            Ok(assembly) if assembly.is_complete() => {
+                let taken = self.blocking(move |keeper| keeper.take_snapshot(assembly)).await?;
+                self.conclude(version, taken).await
+            }
+            Ok(assembly) => {
+                self.state = State::Assembling(assembly);
+                Ok(())
+            }
+            Err(refused) => self.refuse(version, refused).await,
+        }
+    }
+
+    async fn take_change(&mut self, change: wire::Change) -> Result<(), FeedError> {
+        let version = state::leads_to(&change);
+        match self.state {
+            State::Following => {
+                let taken = self.blocking(move |keeper| keeper.take_change(change)).await?;
+                self.conclude(version, taken).await?;
+                self.blocking(Keeper::tidy).await
+            }
+            State::Assembling(_) => self.refuse(version, RefusedPolicy::ChangeWithinSnapshot).await,
+            // It was on its way before the workspace heard of the refusal; the snapshot will have it.
+            State::Skipping { .. } => Ok(()),
+        }
+    }
+
+    async fn take_heartbeat(&mut self, heartbeat: wire::Heartbeat) -> Result<(), FeedError> {
+        match &mut self.state {
+            State::Assembling(_) => Ok(()),
+            State::Skipping { heartbeats } if *heartbeats < PATIENCE => {
+                *heartbeats += 1;
+                Ok(())
+            }
+            State::Skipping { .. } => Err(FeedError::NoSnapshot),
+            State::Following => {
+                let taken = self.blocking(move |keeper| keeper.confirm(&heartbeat)).await??;
+                self.backoff.reset();
+                match taken {
+                    Some(taken) => self.acknowledge(taken).await,
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn conclude(
+        &mut self,
+        version: Version,
+        taken: Result<Taken, RefusedPolicy>,
+    ) -> Result<(), FeedError> {
+        match taken {
+            Ok(taken) => {
+                self.refused = false;
+                self.backoff.reset();
+                self.acknowledge(taken).await
+            }
+            Err(refused) => self.refuse(version, refused).await,
+        }
+    }
+
+    async fn acknowledge(&mut self, taken: Taken) -> Result<(), FeedError> {
+        match taken {
+            Taken::Durable(Version { epoch, revision }) => {
+                self.say(wire::gate_message::Message::Ack(wire::Ack { epoch, revision })).await
+            }
+            Taken::InMemory => Ok(()),
+        }
+    }
+
+    /// Says why, and waits for a complete snapshot. A second refusal in a row ends the connection, so that a workspace
+    /// that can only send what is refused does not send it without pause.
+    async fn refuse(&mut self, version: Version, refused: RefusedPolicy) -> Result<(), FeedError> {
+        self.feed.metrics.refused.inc();
+        tracing::error!(%version, reason = %refused, "policy was refused: what was in force stays in force");
+        let Version { epoch, revision } = version;
+        let nack = wire::Nack { epoch, revision, reason: refused.to_string() };
+        self.say(wire::gate_message::Message::Nack(nack)).await?;
+        if self.refused {
+            return Err(FeedError::Refused);
+        }
+        self.refused = true;
+        self.state = State::Skipping { heartbeats: 0 };
+        Ok(())
+    }
+
+    async fn say(&self, message: wire::gate_message::Message) -> Result<(), FeedError> {
+        let sent = self.outbound.send(wire::GateMessage { message: Some(message) }).await;
+        sent.map_err(|_| FeedError::Closed)
+    }
+
+    /// Policy is built and written on a thread that may wait.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Keeper) -> T + Send + 'static,
+    ) -> Result<T, FeedError> {
+        let keeper = Arc::clone(&self.feed.keeper);
+        Ok(tokio::task::spawn_blocking(move || work(&keeper)).await?)
+    }
+}

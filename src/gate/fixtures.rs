@@ -1,0 +1,125 @@
+//! Policy for tests: services with keys, as a workspace would send them.
+
+use prost::Message;
+use scoregate_authz::{
+    EntryId, Pepper, Peppers, PlainKey, Snapshot, StateHash, Version, entry_hash, state_hash,
+};
+
+use crate::proto::scoregate::policy::v1 as wire;
+
+pub(crate) const WORKSPACE: &str = "a-workspace";
+
+fn pepper() -> Pepper {
+    Pepper::new(&[7; 32]).unwrap()
+}
+
+pub(crate) fn peppers() -> Peppers {
+    Peppers::new(vec![pepper()]).unwrap()
+}
+
+pub(crate) fn version(epoch: u64, revision: u64) -> Version {
+    Version { epoch, revision }
+}
+
+/// A service whose uid and keys are made from its name and `generation`.
+pub(crate) fn key_service(name: &str, generation: u32) -> wire::Entry {
+    let uid = format!("uid-{name}");
+    let digest = |slot: &str| {
+        let key = PlainKey::choose(&key(name, slot, generation)).unwrap();
+        let digest = pepper().digest(&uid.parse().unwrap(), &key);
+        wire::KeyDigest { digest: digest.as_bytes().to_vec(), pepper_id: pepper().id().to_owned() }
+    };
+    service(
+        name,
+        &wire::ServicePolicy {
+            compute_type: wire::ComputeType::Aks.into(),
+            auth_mode: wire::AuthMode::Key.into(),
+            primary: Some(digest("primary")),
+            secondary: Some(digest("secondary")),
+            ..wire::ServicePolicy::default()
+        },
+    )
+}
+
+pub(crate) fn open_service(name: &str) -> wire::Entry {
+    service(
+        name,
+        &wire::ServicePolicy {
+            compute_type: wire::ComputeType::Aks.into(),
+            auth_mode: wire::AuthMode::Disabled.into(),
+            ..wire::ServicePolicy::default()
+        },
+    )
+}
+
+fn service(name: &str, policy: &wire::ServicePolicy) -> wire::Entry {
+    wire::Entry {
+        kind: wire::EntryKind::Service.into(),
+        id: format!("uid-{name}"),
+        name: name.to_owned(),
+        content: policy.encode_to_vec(),
+        deleted: false,
+    }
+}
+
+pub(crate) fn key(name: &str, slot: &str, generation: u32) -> String {
+    format!("{slot}-key-of-{name}-{generation}")
+}
+
+/// The hash over these entries, which no two have the same id.
+pub(crate) fn hash_of(entries: &[wire::Entry]) -> StateHash {
+    let mut hashes: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let id = EntryId { kind: u32::try_from(entry.kind).unwrap(), id: entry.id.as_str().into() };
+            let hash = entry_hash(&id, &entry.name, &entry.content);
+            (id, hash)
+        })
+        .collect();
+    hashes.sort();
+    state_hash(hashes.iter().map(|(_, hash)| hash))
+}
+
+/// A complete snapshot in parts of `size` entries.
+pub(crate) fn parts(at: Version, entries: &[wire::Entry], size: usize) -> Vec<wire::SnapshotPart> {
+    let part = |(index, entries): (usize, &[wire::Entry]), total: usize| wire::SnapshotPart {
+        workspace: WORKSPACE.to_owned(),
+        epoch: at.epoch,
+        revision: at.revision,
+        total: total as u64,
+        offset: (index * size) as u64,
+        entries: entries.to_vec(),
+        state_hash: Vec::new(),
+    };
+    let mut parts: Vec<_> =
+        entries.chunks(size).enumerate().map(|chunk| part(chunk, entries.len())).collect();
+    if parts.is_empty() {
+        parts.push(part((0, &[]), 0));
+    }
+    let hash = hash_of(entries).0.to_vec();
+    parts.iter_mut().for_each(|part| part.state_hash.clone_from(&hash));
+    parts
+}
+
+/// The change that puts `entries` and after which there are `all`.
+pub(crate) fn change(
+    epoch: u64,
+    from: u64,
+    to: u64,
+    entries: Vec<wire::Entry>,
+    all: &[wire::Entry],
+) -> wire::Change {
+    wire::Change {
+        epoch,
+        from_revision: from,
+        revision: to,
+        entries,
+        state_hash: hash_of(all).0.to_vec(),
+        committed_at: None,
+    }
+}
+
+pub(crate) fn snapshot(at: Version, entries: &[wire::Entry]) -> Snapshot {
+    let mut parts = parts(at, entries, entries.len().max(1)).into_iter();
+    super::state::Assembly::begin(parts.next().unwrap()).unwrap().build(&peppers()).unwrap()
+}

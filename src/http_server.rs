@@ -1,0 +1,52 @@
+//! Serving a router over plain HTTP/1.1 and HTTP/2: the loop behind the admin listener and the workspace's REST.
+
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+
+use crate::listen::{Connection, Listener};
+use crate::shutdown::Shutdown;
+
+/// How long a client may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long what runs may go on after the listener was closed. Bounded, because a health watch never ends by itself.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// A failed `accept` is mostly a lack of file descriptors, which does not pass at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until the shutdown stops; requests that run then are finished, and the shutdown waits for them.
+pub async fn serve(listener: Listener, router: Router, shutdown: Shutdown) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.stopping() => return,
+        };
+        match accepted {
+            Ok(connection) => {
+                shutdown.spawn(converse(connection, router.clone(), shutdown.clone()));
+            }
+            Err(error) => {
+                let address = listener.address();
+                tracing::warn!(%address, %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One connection to its end. A client that breaks off is no news.
+async fn converse(connection: Connection, router: Router, shutdown: Shutdown) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let conversation = builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(router));
+    let mut conversation = std::pin::pin!(conversation);
+    tokio::select! {
+        _ = conversation.as_mut() => return,
+        () = shutdown.stopping() => {}
+    }
+    conversation.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, conversation).await;
+}

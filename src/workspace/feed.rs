@@ -1,0 +1,116 @@
+//! The policy feed: what gates pull and keep.
+
+mod messages;
+mod session;
+
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Workspace;
+use super::domain::{Principal, Role};
+use crate::listen::{Connection, Listener};
+use crate::proto::scoregate::policy::v1 as wire;
+use crate::shutdown::Shutdown;
+use session::Session;
+use wire::policy_feed_server::{PolicyFeed, PolicyFeedServer};
+
+/// Longest message of a gate, in bytes.
+const MAX_GATE_MESSAGE: usize = 16 * 1024;
+/// Messages that wait for a gate to read them. A slow gate holds no more than these in memory.
+const WAITING_MESSAGES: usize = 2;
+/// A connection that is silent for the sum of these is given up.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves gates until the shutdown stops.
+pub(super) async fn serve(workspace: &Workspace, listener: Listener, shutdown: &Shutdown) {
+    let feed = PolicyFeedServer::new(Feed { workspace: workspace.clone(), shutdown: shutdown.clone() })
+        .max_decoding_message_size(MAX_GATE_MESSAGE);
+    let router = tonic::service::Routes::new(feed).into_axum_router();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.stopping() => return,
+        };
+        match accepted {
+            Ok(connection) => {
+                shutdown.spawn(serve_connection(connection, router.clone(), shutdown.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection on the feed's listener");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(connection: Connection, router: axum::Router, shutdown: Shutdown) {
+    let mut server = auto::Builder::new(TokioExecutor::new()).http2_only();
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    let served = server.serve_connection(TokioIo::new(connection), TowerToHyperService::new(router));
+    tokio::pin!(served);
+    // A gate that breaks off is no news: its session says so.
+    tokio::select! {
+        _ = served.as_mut() => return,
+        () = shutdown.stopping() => served.as_mut().graceful_shutdown(),
+    }
+    let _ = served.await;
+}
+
+#[derive(Debug)]
+struct Feed {
+    workspace: Workspace,
+    shutdown: Shutdown,
+}
+
+impl Feed {
+    async fn gate_principal(&self, metadata: &MetadataMap) -> Result<Principal, Status> {
+        let refused = || Status::unauthenticated("a credential of a gate principal is needed");
+        let bearer = metadata.get("authorization").and_then(|value| value.to_str().ok());
+        let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(refused)?;
+        let principal = self.workspace.authenticate(bearer).await.map_err(|error| {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "a gate could not be authenticated");
+            Status::unavailable("the workspace cannot authenticate anybody now")
+        })?;
+        let principal = principal.ok_or_else(refused)?;
+        if !principal.role.includes(Role::Gate) {
+            let message = format!("the policy feed is for the role gate, not {}", principal.role.as_str());
+            return Err(Status::permission_denied(message));
+        }
+        Ok(principal)
+    }
+}
+
+#[tonic::async_trait]
+impl PolicyFeed for Feed {
+    type SubscribeStream = ReceiverStream<Result<wire::WorkspaceMessage, Status>>;
+
+    async fn subscribe(
+        &self,
+        request: Request<Streaming<wire::GateMessage>>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let principal = self.gate_principal(request.metadata()).await?;
+        let (outgoing, messages) = mpsc::channel(WAITING_MESSAGES);
+        let workspace = self.workspace.clone();
+        let shutdown = self.shutdown.clone();
+        // The hello is awaited in the session, not here: a gate may want to see the answer's beginning first.
+        self.shutdown.spawn(async move {
+            let end = Session::run(workspace, principal, request.into_inner(), &outgoing, &shutdown).await;
+            // A gate that reads too slowly to take this sees the stream end without it.
+            let _ = outgoing.try_send(Err(end));
+        });
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+}

@@ -1,0 +1,118 @@
+//! The registry of gates that have the feed open.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use jiff::Timestamp;
+use scoregate_authz::Version;
+use tokio_util::sync::CancellationToken;
+
+/// A gate that has the policy feed open, as it is shown.
+#[derive(Debug, Clone)]
+pub struct GateStatus {
+    /// Its name.
+    pub name: String,
+    /// Of its software.
+    pub version: String,
+    /// Epoch and revision that it enforces for certain; `None` until it said so.
+    pub enforces: Option<Version>,
+    /// Since when it is connected.
+    pub since: Timestamp,
+    /// What it refused last, and why.
+    pub last_nack: Option<(Version, String)>,
+}
+
+/// A gate with an open feed.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectedGate {
+    /// Of its software.
+    pub(super) version: String,
+    /// Who it authenticated as.
+    pub(super) principal: String,
+    /// Tells its connections apart.
+    pub(super) connection: u64,
+    /// What it enforces for certain.
+    pub(super) enforces: Option<Version>,
+    /// Since when it is connected.
+    pub(super) since: Timestamp,
+    /// What it refused last, and why.
+    pub(super) last_nack: Option<(Version, String)>,
+    /// Ends the connection.
+    pub(super) end: CancellationToken,
+}
+
+/// Gates by name. A gate has one connection: a newer one ends the one before.
+#[derive(Debug, Default)]
+pub(super) struct Gates {
+    connected: DashMap<String, ConnectedGate>,
+    connections: AtomicU64,
+}
+
+impl Gates {
+    /// A number that no connection had before.
+    pub(super) fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Adds a gate, in place of an older connection of its name.
+    pub(super) fn connect(&self, name: &str, gate: ConnectedGate) {
+        if let Some(before) = self.connected.insert(name.to_owned(), gate) {
+            tracing::info!(gate = name, connection = before.connection, "replaced by a newer connection");
+            before.end.cancel();
+        }
+    }
+
+    /// Removes a gate, unless a newer connection has taken its place.
+    pub(super) fn disconnect(&self, name: &str, connection: u64) {
+        self.connected.remove_if(name, |_, gate| gate.connection == connection);
+    }
+
+    /// Notes what a gate enforces. Returns whether this connection is still the gate's.
+    pub(super) fn acknowledged(&self, name: &str, connection: u64, version: Version) -> bool {
+        let Some(mut gate) = self.connected.get_mut(name).filter(|gate| gate.connection == connection) else {
+            return false;
+        };
+        gate.enforces = gate.enforces.max(Some(version));
+        true
+    }
+
+    /// Notes what a gate refused.
+    pub(super) fn refused(&self, name: &str, connection: u64, version: Version, reason: String) {
+        if let Some(mut gate) = self.connected.get_mut(name).filter(|gate| gate.connection == connection) {
+            gate.last_nack = Some((version, reason));
+        }
+    }
+
+    /// Names of all of them.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.connected.iter().map(|gate| gate.key().clone()).collect()
+    }
+
+    /// Names of the gates that do not enforce a version yet.
+    pub(super) fn behind(&self, version: Version) -> Vec<String> {
+        let behind = self.connected.iter().filter(|gate| gate.enforces < Some(version));
+        behind.map(|gate| gate.key().clone()).collect()
+    }
+
+    /// Ends the connections of a principal.
+    pub(super) fn end_of(&self, principal: &str) {
+        self.connected.iter().filter(|gate| gate.principal == principal).for_each(|gate| gate.end.cancel());
+    }
+
+    /// All of them, by name.
+    pub(super) fn list(&self) -> Vec<GateStatus> {
+        let mut gates: Vec<_> = self.connected.iter().map(|gate| status(gate.key(), gate.value())).collect();
+        gates.sort_by(|a, b| a.name.cmp(&b.name));
+        gates
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.connected.len()
+    }
+}
+
+fn status(name: &str, gate: &ConnectedGate) -> GateStatus {
+    let ConnectedGate { version, enforces, since, last_nack, .. } = gate.clone();
+    GateStatus { name: name.to_owned(), version, enforces, since, last_nack }
+}

@@ -1,0 +1,81 @@
+//! The workspace's REST: the paths and shapes that Azure ML's clients expect, and a few of our own for the CLI.
+//!
+//! One endpoint, one file. Every route is in [`endpoints`] and behind the guard of its [`Access`].
+
+mod access;
+mod attributes;
+mod body;
+mod discovery;
+mod error;
+mod json_patch;
+mod jwks;
+mod members;
+mod model;
+mod observe;
+mod openid;
+mod operation;
+mod principals;
+mod service_object;
+mod service_request;
+mod services;
+mod urls;
+mod workspace;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware};
+
+use access::Endpoint;
+use error::ApiError;
+
+pub use crate::http_server::serve;
+pub use access::{Access, Route};
+pub use urls::PublicUrls;
+
+use crate::workspace::Workspace;
+
+/// What every endpoint has at hand.
+#[derive(Clone)]
+struct Api {
+    workspace: Workspace,
+    urls: Arc<PublicUrls>,
+}
+
+impl Api {
+    /// The URL of this workspace, to which `/services` and the like are appended.
+    fn workspace_url(&self) -> String {
+        self.urls.workspace(self.workspace.scope())
+    }
+}
+
+/// The REST of a workspace.
+pub fn router(workspace: Workspace, urls: PublicUrls) -> Router {
+    let api = Api { workspace, urls: Arc::new(urls) };
+    endpoints()
+        .into_iter()
+        .fold(Router::new(), |router, endpoint| endpoint.add_to(router, &api))
+        .fallback(async || ApiError::UnknownPath)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(middleware::from_fn(observe::observe))
+        .with_state(api)
+}
+
+/// The table of all routes.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    endpoints().into_iter().map(|endpoint| endpoint.route).collect()
+}
+
+fn endpoints() -> Vec<Endpoint> {
+    let mut endpoints = vec![
+        discovery::endpoint(),
+        jwks::endpoint(),
+        openid::endpoint(),
+        workspace::endpoint(),
+        operation::endpoint(),
+        model::endpoint(),
+    ];
+    endpoints.extend(services::endpoints());
+    endpoints.extend(principals::endpoints());
+    endpoints
+}

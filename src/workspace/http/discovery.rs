@@ -1,0 +1,25 @@
+//! `GET /discovery/workspaces/{id}`: where Azure's clients find the parts of a workspace. They ask without a credential.
+
+use axum::Json;
+use axum::extract::State;
+use axum::routing::MethodFilter;
+use serde_json::{Map, Value};
+
+use super::Api;
+use super::access::{Access, Endpoint, Name};
+use super::error::ApiError;
+
+/// All six must be there, or the clients fail, though web services use `modelmanagement` only.
+const NAMES: [&str; 6] = ["api", "experimentation", "history", "hyperdrive", "modelmanagement", "studio"];
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint::new(MethodFilter::GET, "/discovery/workspaces/{name}", Access::Anonymous, discover)
+}
+
+async fn discover(State(api): State<Api>, Name(id): Name) -> Result<Json<Value>, ApiError> {
+    if !id.eq_ignore_ascii_case(&api.workspace.id().to_string()) {
+        return Err(ApiError::UnknownPath);
+    }
+    let base = |name: &str| (name.to_owned(), Value::from(api.urls.base.as_str()));
+    Ok(Json(Value::Object(NAMES.map(base).into_iter().collect::<Map<_, _>>())))
+}

@@ -1,0 +1,133 @@
+//! Requests to create a service, as Azure's clients write them.
+
+use scoregate_authz::{
+    AuthMode, ComputeType, PlainKey, PortRule, ServiceName, canonical_host, is_path_prefix,
+};
+use serde_json::Value;
+
+use super::attributes;
+use super::error::ApiError;
+use super::members::Members;
+use crate::workspace::{AuthFlags, NewService, Patch, WorkspaceError};
+
+/// A service to be made, or to be put in the place of the one of its name.
+pub(super) struct CreateRequest {
+    pub(super) new: NewService,
+    /// Whether one that exists is changed.
+    pub(super) overwrite: bool,
+}
+
+impl CreateRequest {
+    /// Reads it. Members that are not known are ignored, as Azure ignores them.
+    ///
+    /// # Errors
+    /// The member that cannot be as it is.
+    pub(super) fn read(body: &Value) -> Result<Self, ApiError> {
+        let members = Members::of_body(body)?;
+        let compute_type = compute_type(&members)?;
+        let auth = AuthFlags { key: members.flag("authEnabled")?, token: members.flag("aadAuthEnabled")? };
+        AuthMode::on_create(compute_type, auth.key, auth.token).map_err(WorkspaceError::from)?;
+        let (hosts, path_prefixes) = places(&members)?;
+        let new = NewService {
+            name: service_name("name", members.required_text("name")?)?,
+            compute_type,
+            auth,
+            keys: keys(&members)?,
+            description: members.text("description")?.map(str::to_owned),
+            tags: members.text_map("kvTags")?.unwrap_or_default(),
+            properties: members.text_map("properties")?.unwrap_or_default(),
+            hosts,
+            path_prefixes,
+            attributes: attributes::kept(body.as_object().unwrap_or(&serde_json::Map::new()))?,
+        };
+        Ok(Self { new, overwrite: members.flag("overwrite")?.unwrap_or(false) })
+    }
+
+    /// The change that makes an existing service what is asked for. Description and tags are those of the request;
+    /// authentication, hosts and the rest stay as they are where the request says nothing of them.
+    pub(super) fn into_patch(self) -> Patch {
+        let NewService { auth, description, tags, properties, hosts, path_prefixes, attributes, .. } =
+            self.new;
+        Patch {
+            auth: whole_mode(auth),
+            description: Some(description),
+            tags: Some(tags),
+            add_properties: properties,
+            hosts: Some(hosts).filter(|hosts| !hosts.is_empty()),
+            path_prefixes: Some(path_prefixes).filter(|prefixes| !prefixes.is_empty()),
+            attributes,
+        }
+    }
+}
+
+/// A create request that turns one kind of authentication on means the other one off.
+fn whole_mode(auth: AuthFlags) -> AuthFlags {
+    match auth {
+        AuthFlags { key: None, token: Some(true) } => AuthFlags { key: Some(false), ..auth },
+        AuthFlags { key: Some(true), token: None } => AuthFlags { token: Some(false), ..auth },
+        said => said,
+    }
+}
+
+/// A service name.
+///
+/// # Errors
+/// It breaks the rules, which the message states.
+pub(super) fn service_name(place: &str, text: &str) -> Result<ServiceName, ApiError> {
+    text.parse().map_err(|rule| ApiError::invalid(place, format!("cannot be this: {rule}")))
+}
+
+/// Hosts in canonical form.
+///
+/// # Errors
+/// One is not plainly a host name.
+pub(super) fn canonical_hosts(place: &str, hosts: &[String]) -> Result<Vec<String>, ApiError> {
+    let canonical = |(index, host): (usize, &String)| {
+        canonical_host(host, PortRule::Any)
+            .ok_or_else(|| ApiError::invalid(format!("{place}[{index}]"), "is no host name"))
+    };
+    hosts.iter().enumerate().map(canonical).collect()
+}
+
+/// Path prefixes that gates can match.
+///
+/// # Errors
+/// One could be read in two ways, or ends with a slash.
+pub(super) fn checked_prefixes(place: &str, prefixes: Vec<String>) -> Result<Vec<String>, ApiError> {
+    match prefixes.iter().position(|prefix| !is_path_prefix(prefix)) {
+        None => Ok(prefixes),
+        Some(index) => {
+            let problem = "must be `/` or a plain path without a slash at its end, such as `/models/one`";
+            Err(ApiError::invalid(format!("{place}[{index}]"), problem))
+        }
+    }
+}
+
+fn compute_type(members: &Members<'_>) -> Result<ComputeType, ApiError> {
+    let text = members.required_text("computeType")?;
+    text.parse().map_err(|rule| ApiError::invalid("computeType", format!("cannot be this: {rule}")))
+}
+
+fn keys(members: &Members<'_>) -> Result<(Option<PlainKey>, Option<PlainKey>), ApiError> {
+    let Some(keys) = members.object("keys")? else { return Ok((None, None)) };
+    Ok((chosen_key(&keys, "primaryKey")?, chosen_key(&keys, "secondaryKey")?))
+}
+
+/// A key that its owner chose.
+///
+/// # Errors
+/// Why it cannot be one. Never what it is.
+pub(super) fn chosen_key(members: &Members<'_>, name: &str) -> Result<Option<PlainKey>, ApiError> {
+    let Some(text) = members.text(name)? else { return Ok(None) };
+    PlainKey::choose(text)
+        .map(Some)
+        .map_err(|rule| ApiError::invalid(members.place_of(name), format!("cannot be used: {rule}")))
+}
+
+/// Hosts and path prefixes: our own member, which Azure's clients do not send.
+fn places(members: &Members<'_>) -> Result<(Vec<String>, Vec<String>), ApiError> {
+    let Some(own) = members.object("scoregate")? else { return Ok(Default::default()) };
+    let hosts = own.texts("hosts")?.unwrap_or_default();
+    let prefixes = own.texts("pathPrefixes")?.unwrap_or_default();
+    Ok((canonical_hosts("scoregate.hosts", &hosts)?, checked_prefixes("scoregate.pathPrefixes", prefixes)?))
+}

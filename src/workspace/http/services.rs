@@ -1,0 +1,30 @@
+//! `{workspace}/services`: services, their keys and their tokens.
+
+mod create;
+mod delete;
+mod issue_token;
+mod list;
+mod list_keys;
+mod logs;
+mod read;
+mod regenerate_key;
+mod update;
+mod validate;
+
+use super::access::Endpoint;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let mut endpoints = vec![
+        list::endpoint(),
+        create::endpoint(),
+        read::endpoint(),
+        update::endpoint(),
+        delete::endpoint(),
+        list_keys::endpoint(),
+        regenerate_key::endpoint(),
+        issue_token::endpoint(),
+        logs::endpoint(),
+    ];
+    endpoints.extend(validate::endpoints());
+    endpoints
+}

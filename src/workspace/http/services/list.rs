@@ -1,0 +1,172 @@
+//! `GET {workspace}/services`: services by filter, page by page.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::routing::MethodFilter;
+use scoregate_authz::ComputeType;
+use serde_json::{Map, Value};
+
+use crate::workspace::http::Api;
+use crate::workspace::http::access::Endpoint;
+use crate::workspace::http::error::ApiError;
+use crate::workspace::http::service_object::service_object;
+use crate::workspace::{Order, Page, Role, ServiceFilter, ServiceRecord};
+
+const DEFAULT_PAGE: u32 = 50;
+const LARGEST_PAGE: u32 = 500;
+const SKIP_TOKEN: &str = "$skipToken";
+
+/// Filters on what is not kept here: no service has any of it.
+const MATCH_NOTHING: [&str; 6] = ["imageDigest", "imageId", "imageName", "modelId", "modelName", "runId"];
+/// Azure's other compute types, which a client may ask for and no service here has.
+const FOREIGN_COMPUTE_TYPES: [&str; 3] = ["AKSENDPOINT", "IOT", "MIR"];
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint::in_workspace(MethodFilter::GET, "/services", Role::Reader, list)
+}
+
+async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Json<Value>, ApiError> {
+    let query = Query::read(query.as_deref().unwrap_or_default())?;
+    let page = if query.matches_nothing {
+        Page { items: Vec::new(), next: None }
+    } else {
+        api.workspace.services(&query.filter, query.page_size, query.from.as_deref()).await?
+    };
+    Ok(Json(page_object(&api, &query, &page)))
+}
+
+/// `nextLink` is absolute and has the filters in it, since clients add none. On the last page it is absent: they look
+/// for the member, not at its value.
+fn page_object(api: &Api, query: &Query, page: &Page<ServiceRecord>) -> Value {
+    let services: Vec<Value> = page.items.iter().map(|item| service_object(item, &api.urls)).collect();
+    let mut object = Map::new();
+    object.insert("value".into(), services.into());
+    if let Some(next) = &page.next {
+        let link = format!("{}/services?{}", api.workspace_url(), query.of_page(next));
+        object.insert("nextLink".into(), link.into());
+    }
+    Value::Object(object)
+}
+
+#[derive(Default)]
+struct Query {
+    /// As it was asked, the place apart.
+    pairs: Vec<(String, String)>,
+    filter: ServiceFilter,
+    page_size: u32,
+    from: Option<String>,
+    matches_nothing: bool,
+}
+
+impl Query {
+    /// Parameters that are not known are ignored: `expand` is one, and every object is complete anyhow.
+    fn read(text: &str) -> Result<Self, ApiError> {
+        let mut query = Self { page_size: DEFAULT_PAGE, ..Self::default() };
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            query.read_parameter(&name, &value)?;
+            if name != SKIP_TOKEN {
+                query.pairs.push((name.into_owned(), value.into_owned()));
+            }
+        }
+        Ok(query)
+    }
+
+    fn read_parameter(&mut self, name: &str, value: &str) -> Result<(), ApiError> {
+        match name {
+            "name" => self.filter.name = Some(value.to_owned()),
+            "computeType" => self.read_compute_type(value)?,
+            "tag" | "tags" => self.filter.tags.extend(labels(value)),
+            "properties" => self.filter.properties.extend(labels(value)),
+            "orderby" => self.filter.order = order(value)?,
+            "count" => self.page_size = page_size(value)?,
+            SKIP_TOKEN => self.from = Some(value.to_owned()),
+            _ if MATCH_NOTHING.contains(&name) => self.matches_nothing = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn read_compute_type(&mut self, value: &str) -> Result<(), ApiError> {
+        if FOREIGN_COMPUTE_TYPES.iter().any(|foreign| foreign.eq_ignore_ascii_case(value)) {
+            self.matches_nothing = true;
+            return Ok(());
+        }
+        let known: Result<ComputeType, _> = value.parse();
+        let known =
+            known.map_err(|rule| ApiError::invalid("computeType", format!("cannot be this: {rule}")))?;
+        self.filter.compute_type = Some(known);
+        Ok(())
+    }
+
+    /// The same query for the page that begins there.
+    fn of_page(&self, from: &str) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&self.pairs).append_pair(SKIP_TOKEN, from).finish()
+    }
+}
+
+/// `key` or `key=value`, separated by commas.
+fn labels(text: &str) -> impl Iterator<Item = (String, Option<String>)> {
+    let label = |item: &str| match item.split_once('=') {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (item.to_owned(), None),
+    };
+    text.split(',').filter(|item| !item.is_empty()).map(label)
+}
+
+fn order(text: &str) -> Result<Order, ApiError> {
+    let known = [
+        ("CreatedAtDesc", Order::CreatedAtDesc),
+        ("CreatedAtAsc", Order::CreatedAtAsc),
+        ("UpdatedAtDesc", Order::UpdatedAtDesc),
+        ("UpdatedAtAsc", Order::UpdatedAtAsc),
+    ];
+    let found = known.into_iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+    found.map(|(_, order)| order).ok_or_else(|| {
+        ApiError::invalid(
+            "orderby",
+            "must be `CreatedAtDesc`, `CreatedAtAsc`, `UpdatedAtDesc` or `UpdatedAtAsc`",
+        )
+    })
+}
+
+/// More than the largest page is that page: what is left comes with the next one.
+fn page_size(text: &str) -> Result<u32, ApiError> {
+    match text.parse::<u32>() {
+        Ok(count) if count > 0 => Ok(count.min(LARGEST_PAGE)),
+        _ => Err(ApiError::invalid("count", "must be a number of services, 1 or more")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn read_takes_filters_and_keeps_them_for_the_next_page() {
+        let text = "expand=true&computeType=aks&tags=a%3Db%2Cc&count=7&orderby=UpdatedAtAsc&%24skipToken=x";
+        let query = Query::read(text).unwrap();
+        assert_eq!(query.filter.compute_type, Some(ComputeType::Aks));
+        assert_eq!(query.filter.tags, [("a".to_owned(), Some("b".to_owned())), ("c".to_owned(), None)]);
+        assert_eq!((query.page_size, query.filter.order), (7, Order::UpdatedAtAsc));
+        assert_eq!(query.from.as_deref(), Some("x"));
+        assert_eq!(
+            query.of_page("y z"),
+            "expand=true&computeType=aks&tags=a%3Db%2Cc&count=7&orderby=UpdatedAtAsc&%24skipToken=y+z"
+        );
+    }
+
+    #[test]
+    fn read_of_what_is_not_kept_matches_nothing() {
+        for text in ["modelName=m", "imageDigest=d", "computeType=MIR", "computeType=iot"] {
+            assert!(Query::read(text).unwrap().matches_nothing, "{text}");
+        }
+    }
+
+    #[test]
+    fn read_refuses_what_it_cannot_do() {
+        for text in ["computeType=VM", "count=0", "count=-1", "count=many", "orderby=Name"] {
+            assert!(Query::read(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The two keys of a service.
+
+use scoregate_authz::{PlainKey, ServiceUid, Slot};
+use zeroize::Zeroizing;
+
+use super::domain::{KeyPair, Operation, ServiceRecord, WorkspaceError};
+use super::keyring::{KeyringError, Location, Sealed};
+use super::services::{check_keys, refusal};
+use super::store::{Change, ServiceWrite, StoreError};
+use super::{Workspace, policy, timestamp};
+
+impl Workspace {
+    /// Both keys of a service, in whatever mode it is.
+    ///
+    /// # Errors
+    /// There is no service of this name.
+    pub async fn keys(&self, name: &str) -> Result<KeyPair, WorkspaceError> {
+        let service = self.service(name).await?;
+        self.keys_of(&service).await
+    }
+
+    /// Replaces one key, by a random one or the chosen one; the other goes on working. The operation tells when no gate
+    /// accepts the old one any more.
+    ///
+    /// # Errors
+    /// There is no service of this name, or the other key is the same.
+    pub async fn regenerate_key(
+        &self,
+        name: &str,
+        slot: Slot,
+        chosen: Option<PlainKey>,
+    ) -> Result<Operation, WorkspaceError> {
+        let key = chosen_or_new(chosen)?;
+        let turn = self.turn().await;
+        let before = self.service(name).await?;
+        let mut keys = self.keys_of(&before).await?;
+        match slot {
+            Slot::Primary => keys.primary = key,
+            Slot::Secondary => keys.secondary = key,
+        }
+        check_keys(&before.name, &keys)?;
+        let record = ServiceRecord { updated_at: timestamp(self.now()), ..before.clone() };
+        let effect = format!("the {slot} key of `{}` has changed", before.name);
+        let operation = self.new_operation("RegenerateKeys", &before.name, effect);
+        let change = Change {
+            keys: Some((record.uid.clone(), self.seal_keys(&record.uid, &keys)?)),
+            entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
+            service: Some(ServiceWrite::Update { record: Box::new(record), expected: before.revision }),
+            operation: Some(operation.clone()),
+            ..Change::default()
+        };
+        let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &before.name))?;
+        Ok(committed.operation.unwrap_or(operation.operation))
+    }
+
+    /// The keys of a service that was read. `UnknownService` if it has been deleted since.
+    pub(super) async fn keys_of(&self, service: &ServiceRecord) -> Result<KeyPair, WorkspaceError> {
+        let sealed = self.inner.store.sealed_keys(&service.uid).await?;
+        let sealed = sealed.ok_or_else(|| WorkspaceError::UnknownService(service.name.to_string()))?;
+        let secret = self.inner.keyring.open(location(&service.uid), &sealed)?;
+        read_pair(&secret).ok_or_else(|| StoreError::Corrupt { column: "sealed" }.into())
+    }
+
+    pub(super) fn seal_keys(&self, uid: &ServiceUid, keys: &KeyPair) -> Result<Sealed, WorkspaceError> {
+        // A key has no line break: it is a b64token.
+        let pair = Zeroizing::new(format!("{}\n{}", keys.primary.expose(), keys.secondary.expose()));
+        Ok(self.inner.keyring.seal(location(uid), pair.as_bytes())?)
+    }
+}
+
+fn read_pair(secret: &[u8]) -> Option<KeyPair> {
+    let (primary, secondary) = str::from_utf8(secret).ok()?.split_once('\n')?;
+    Some(KeyPair { primary: PlainKey::choose(primary).ok()?, secondary: PlainKey::choose(secondary).ok()? })
+}
+
+fn location(uid: &ServiceUid) -> Location<'_> {
+    Location { table: "service_keys", row: uid.as_str(), column: "sealed" }
+}
+
+pub(super) fn chosen_or_new(chosen: Option<PlainKey>) -> Result<PlainKey, WorkspaceError> {
+    if let Some(chosen) = chosen {
+        return Ok(chosen);
+    }
+    let mut failed = false;
+    let key = PlainKey::generate(|bytes| {
+        // Any bytes let `generate` end; a key of them is thrown away.
+        bytes.fill(0);
+        failed |= aws_lc_rs::rand::fill(bytes).is_err();
+    });
+    if failed { Err(KeyringError::Crypto.into()) } else { Ok(key) }
+}
+
+impl From<KeyringError> for WorkspaceError {
+    fn from(error: KeyringError) -> Self {
+        Self::Store(error.into())
+    }
+}

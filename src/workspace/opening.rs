@@ -1,0 +1,256 @@
+//! Opening a workspace: everything that can be wrong is found here, before anything is written or served.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use scoregate_authz::{AuthMode, TokenAlgorithm, UnixTime};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::image::Image;
+use super::keyring::{Keyring, KeyringError, Location};
+use super::policy;
+use super::series::Series;
+use super::signer::{self, SigningError, SigningKey, SigningKeys};
+use super::store::{
+    Change, CommitError, EntryWrite, SigningKeyRow, SqliteStore, Store, StoreError, WorkspaceRow,
+};
+use super::{Inner, Workspace, timestamp};
+use crate::clock::Clock;
+use crate::config::WorkspaceConfig;
+use crate::metrics::Metrics;
+
+const DATABASE: &str = "workspace.db";
+/// What is sealed to recognise a master key by. No secret.
+const MASTER_KEY_CHECK: &[u8] = b"scoregate master key check";
+
+/// Why a workspace could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database does not work, or is of a newer version.
+    #[error("the database `{}` cannot be used", .path.display())]
+    Database {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: StoreError,
+    },
+    /// The master key is not the right one.
+    #[error("the workspace's secrets cannot be read")]
+    MasterKey(#[source] KeyringError),
+    /// The pepper is not the one that this workspace began with.
+    #[error(
+        "this workspace's keys are digested under pepper `{stored}`, and the one configured is `{configured}`"
+    )]
+    Pepper {
+        /// Id of the right one.
+        stored: String,
+        /// Id of the one given.
+        configured: String,
+    },
+    /// A signing key could not be made or read.
+    #[error("the workspace has no usable signing key")]
+    SigningKey(#[source] SigningError),
+}
+
+/// The parts that are there before the workspace is.
+struct Opening<'a> {
+    config: &'a WorkspaceConfig,
+    now: UnixTime,
+    database: PathBuf,
+    store: SqliteStore,
+    keyring: Keyring,
+}
+
+pub(super) async fn open(
+    config: &WorkspaceConfig,
+    clock: Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Result<Workspace, OpenError> {
+    let keyring = Keyring::new(&config.master_keys).map_err(OpenError::MasterKey)?;
+    let database = config.data_dir.join(DATABASE);
+    let store = SqliteStore::open(&database)
+        .await
+        .map_err(|source| OpenError::Database { path: database.clone(), source })?;
+    let opening = Opening { config, now: clock.now(), database, store, keyring };
+    let row = opening.workspace().await?;
+    let signing_keys = opening.signing_keys(&row.issuer).await?;
+    let image = opening.image().await?;
+    let Opening { database, store, keyring, .. } = opening;
+    let workspace = Workspace {
+        inner: Arc::new(Inner {
+            id: row.id,
+            scope: config.scope.clone(),
+            issuer: row.issuer,
+            token_refresh_after: config.token_refresh_after,
+            token_lifetime: config.token_lifetime,
+            enforcement_timeout: config.enforcement_timeout,
+            pepper: config.pepper.clone(),
+            clock,
+            ids: super::Ids::default(),
+            store: Arc::new(store),
+            keyring,
+            signing_keys,
+            series: series(metrics, &image),
+            image: watch::Sender::new(Arc::new(image)),
+            tokens: super::Tokens::default(),
+            gates: super::Gates::default(),
+            operations: super::Operations::default(),
+            turns: Arc::default(),
+        }),
+    };
+    let resumed = workspace.resume_operations().await;
+    resumed.map_err(|source| OpenError::Database { path: database, source })?;
+    workspace.prune_operations().await;
+    Ok(workspace)
+}
+
+fn series(metrics: &Metrics, image: &Image) -> Series {
+    let series = Series::register(metrics);
+    for entry in image.live() {
+        if let Some(mode) = policy::auth_mode_of(&entry.row.id, &entry.row.content) {
+            series.services(mode).inc();
+        }
+    }
+    let open = series.services(AuthMode::Disabled).get();
+    if open > 0 {
+        tracing::warn!(services = open, "services without authentication: anybody may score them");
+    }
+    series
+}
+
+impl Opening<'_> {
+    /// The workspace, made on first start; checked otherwise.
+    async fn workspace(&self) -> Result<WorkspaceRow, OpenError> {
+        match self.store.workspace().await.map_err(|error| self.failed(error))? {
+            Some(row) => self.check(row).await,
+            None => self.found().await,
+        }
+    }
+
+    async fn found(&self) -> Result<WorkspaceRow, OpenError> {
+        let id = Uuid::new_v4();
+        let default_issuer = || format!("https://{id}.scoregate.invalid");
+        let check = self.keyring.seal(master_key_check(), MASTER_KEY_CHECK).map_err(OpenError::MasterKey)?;
+        let row = WorkspaceRow {
+            id,
+            issuer: self.config.issuer.clone().unwrap_or_else(default_issuer),
+            pepper_id: self.config.pepper.id().to_owned(),
+            master_key_check: check.bytes,
+            created_at: timestamp(self.now),
+        };
+        self.store.found(&row).await.map_err(|error| self.failed(error))?;
+        tracing::info!(workspace = %id, "a new workspace");
+        Ok(row)
+    }
+
+    async fn check(&self, mut row: WorkspaceRow) -> Result<WorkspaceRow, OpenError> {
+        let opened = self.keyring.open(master_key_check(), &row.master_key_check);
+        opened.map_err(OpenError::MasterKey)?;
+        for id in self.store.master_key_ids().await.map_err(|error| self.failed(error))? {
+            self.keyring.require(&id).map_err(OpenError::MasterKey)?;
+        }
+        let configured = self.config.pepper.id();
+        if row.pepper_id != configured {
+            return Err(OpenError::Pepper { stored: row.pepper_id, configured: configured.to_owned() });
+        }
+        if let Some(issuer) = self.config.issuer.as_ref().filter(|issuer| **issuer != row.issuer) {
+            tracing::warn!(
+                before = row.issuer,
+                now = issuer,
+                "the issuer changes: tokens issued before are refused"
+            );
+            self.store.set_issuer(issuer).await.map_err(|error| self.failed(error))?;
+            row.issuer.clone_from(issuer);
+        }
+        Ok(row)
+    }
+
+    /// All signing keys, with a new one if there is none of the configured algorithm; policy says the same of them.
+    async fn signing_keys(&self, issuer: &str) -> Result<SigningKeys, OpenError> {
+        let rows = self.store.signing_keys().await.map_err(|error| self.failed(error))?;
+        let mut keys = rows.iter().map(|row| self.unsealed(row)).collect::<Result<Vec<_>, _>>()?;
+        let algorithm = self.config.token_algorithm;
+        if keys.last().is_none_or(|newest| newest.algorithm != algorithm) {
+            keys.push(self.new_signing_key(algorithm, issuer).await?);
+        }
+        self.write_verification_keys(&keys, issuer).await?;
+        // One was made if there was none.
+        SigningKeys::new(keys).ok_or(OpenError::SigningKey(SigningError::Generate(algorithm)))
+    }
+
+    fn unsealed(&self, row: &SigningKeyRow) -> Result<SigningKey, OpenError> {
+        let pkcs8 =
+            self.keyring.open(signing_key(&row.id), &row.sealed.bytes).map_err(OpenError::MasterKey)?;
+        SigningKey::from_pkcs8(row.algorithm, &pkcs8, row.created_at, row.revision)
+            .map_err(OpenError::SigningKey)
+    }
+
+    async fn new_signing_key(
+        &self,
+        algorithm: TokenAlgorithm,
+        issuer: &str,
+    ) -> Result<SigningKey, OpenError> {
+        let pkcs8 = signer::generate(algorithm).map_err(OpenError::SigningKey)?;
+        let created_at = timestamp(self.now);
+        let mut key =
+            SigningKey::from_pkcs8(algorithm, &pkcs8, created_at, 0).map_err(OpenError::SigningKey)?;
+        let row = SigningKeyRow {
+            id: key.id.clone(),
+            algorithm,
+            jwk: key.jwk.to_string(),
+            sealed: self.keyring.seal(signing_key(&key.id), &pkcs8).map_err(OpenError::MasterKey)?,
+            created_at,
+            revision: 0,
+        };
+        let change = Change {
+            signing_key: Some(row),
+            entries: vec![self.verification_key(&key, issuer)],
+            ..Change::default()
+        };
+        key.revision = self.commit(change).await?;
+        tracing::info!(key_id = key.id, algorithm = algorithm.as_str(), "a new signing key");
+        Ok(key)
+    }
+
+    /// The issuer or the lifetime may have been configured anew.
+    async fn write_verification_keys(&self, keys: &[SigningKey], issuer: &str) -> Result<(), OpenError> {
+        let image = self.image().await?;
+        let mut entries: Vec<_> = keys.iter().map(|key| self.verification_key(key, issuer)).collect();
+        entries.retain(|entry| image.content(&entry.id) != entry.content.as_deref());
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.commit(Change { entries, ..Change::default() }).await.map(|_| ())
+    }
+
+    fn verification_key(&self, key: &SigningKey, issuer: &str) -> EntryWrite {
+        policy::verification_key_entry(key, issuer, self.config.token_lifetime)
+    }
+
+    async fn image(&self) -> Result<Image, OpenError> {
+        let (version, rows) = self.store.entries().await.map_err(|error| self.failed(error))?;
+        Ok(Image::new(version, rows, timestamp(self.now)))
+    }
+
+    async fn commit(&self, change: Change) -> Result<u64, OpenError> {
+        let committed = self.store.commit(change).await.map_err(|error| match error {
+            CommitError::Store(error) => self.failed(error),
+            other => self.failed(StoreError::Database(other.into())),
+        })?;
+        Ok(committed.revision)
+    }
+
+    fn failed(&self, source: StoreError) -> OpenError {
+        OpenError::Database { path: self.database.clone(), source }
+    }
+}
+
+fn master_key_check() -> Location<'static> {
+    Location { table: "workspace", row: "1", column: "master_key_check" }
+}
+
+fn signing_key(id: &str) -> Location<'_> {
+    Location { table: "signing_keys", row: id, column: "sealed" }
+}

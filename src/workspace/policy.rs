@@ -1,0 +1,86 @@
+//! Policy as gates get it: entries made of what the workspace knows.
+
+use std::time::Duration;
+
+use prost::Message;
+use scoregate_authz::{AuthMode, ComputeType, EntryId, Pepper, ServiceUid};
+
+use super::domain::{KeyPair, ServiceRecord};
+use super::signer::SigningKey;
+use super::store::EntryWrite;
+use crate::proto::scoregate::policy::v1 as wire;
+
+/// The entry of a service. Its keys go into it, as digests, in key mode only.
+pub(super) fn service_entry(record: &ServiceRecord, keys: &KeyPair, pepper: &Pepper) -> EntryWrite {
+    let in_key_mode = record.auth_mode == AuthMode::Key;
+    let digest = |key| {
+        let digest = pepper.digest(&record.uid, key).as_bytes().to_vec();
+        in_key_mode.then(|| wire::KeyDigest { digest, pepper_id: pepper.id().to_owned() })
+    };
+    let policy = wire::ServicePolicy {
+        compute_type: compute_type(record.compute_type).into(),
+        auth_mode: auth_mode(record.auth_mode).into(),
+        primary: digest(&keys.primary),
+        secondary: digest(&keys.secondary),
+        tokens_not_before: record.tokens_not_before,
+        hosts: record.hosts.clone(),
+        path_prefixes: record.path_prefixes.clone(),
+    };
+    EntryWrite {
+        id: service_id(&record.uid),
+        name: record.name.to_string(),
+        content: Some(policy.encode_to_vec()),
+    }
+}
+
+/// The tombstone of a service.
+pub(super) fn service_tombstone(uid: &ServiceUid) -> EntryWrite {
+    EntryWrite { id: service_id(uid), name: String::new(), content: None }
+}
+
+/// The entry of the public half of a signing key.
+pub(super) fn verification_key_entry(key: &SigningKey, issuer: &str, max_lifetime: Duration) -> EntryWrite {
+    let verification_key = wire::VerificationKey {
+        jwk: key.jwk.to_string(),
+        issuer: issuer.to_owned(),
+        max_lifetime_seconds: max_lifetime.as_secs(),
+    };
+    let id = EntryId { kind: kind(wire::EntryKind::VerificationKey), id: key.id.as_str().into() };
+    EntryWrite { id, name: String::new(), content: Some(verification_key.encode_to_vec()) }
+}
+
+/// The auth mode that an entry says, if it is a service's.
+pub(super) fn auth_mode_of(id: &EntryId, content: &[u8]) -> Option<AuthMode> {
+    if id.kind != kind(wire::EntryKind::Service) {
+        return None;
+    }
+    match wire::ServicePolicy::decode(content).ok()?.auth_mode() {
+        wire::AuthMode::Unspecified => None,
+        wire::AuthMode::Disabled => Some(AuthMode::Disabled),
+        wire::AuthMode::Key => Some(AuthMode::Key),
+        wire::AuthMode::Token => Some(AuthMode::Token),
+    }
+}
+
+fn service_id(uid: &ServiceUid) -> EntryId {
+    EntryId { kind: kind(wire::EntryKind::Service), id: uid.as_str().into() }
+}
+
+fn kind(kind: wire::EntryKind) -> u32 {
+    i32::from(kind).unsigned_abs()
+}
+
+fn compute_type(compute_type: ComputeType) -> wire::ComputeType {
+    match compute_type {
+        ComputeType::Aks => wire::ComputeType::Aks,
+        ComputeType::Aci => wire::ComputeType::Aci,
+    }
+}
+
+fn auth_mode(mode: AuthMode) -> wire::AuthMode {
+    match mode {
+        AuthMode::Disabled => wire::AuthMode::Disabled,
+        AuthMode::Key => wire::AuthMode::Key,
+        AuthMode::Token => wire::AuthMode::Token,
+    }
+}

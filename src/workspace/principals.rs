@@ -1,0 +1,142 @@
+//! Principals and their credentials.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
+
+use super::domain::{Principal, Role, WorkspaceError};
+use super::keyring::KeyringError;
+use super::store::{CredentialHash, PrincipalError};
+use super::{Workspace, timestamp};
+
+/// What every credential starts with. Secret scanners find them by it.
+const CREDENTIAL_PREFIX: &str = "sgc_";
+/// 192 bits.
+const CREDENTIAL_BYTES: usize = 24;
+const CREDENTIAL_LENGTH: usize = CREDENTIAL_PREFIX.len() + CREDENTIAL_BYTES.div_ceil(3) * 4;
+
+/// The name of the principal that a workspace begins with.
+const OWNER: &str = "owner";
+
+impl Workspace {
+    /// Who has this credential; `None` if nobody.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn authenticate(&self, bearer: &str) -> Result<Option<Principal>, WorkspaceError> {
+        if bearer.len() != CREDENTIAL_LENGTH || !bearer.starts_with(CREDENTIAL_PREFIX) {
+            return Ok(None);
+        }
+        Ok(self.inner.store.principal_with(&hash(bearer)).await?)
+    }
+
+    /// All principals, by name.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn principals(&self) -> Result<Vec<Principal>, WorkspaceError> {
+        Ok(self.inner.store.principals().await?)
+    }
+
+    /// Makes a principal. Its credential is shown this once: only a hash of it is kept.
+    ///
+    /// # Errors
+    /// The name is taken or cannot be one.
+    pub async fn create_principal(
+        &self,
+        name: &str,
+        role: Role,
+    ) -> Result<(Principal, SecretString), WorkspaceError> {
+        check_name(name)?;
+        let principal = self.new_principal(name, role);
+        let credential = new_credential()?;
+        let hash = hash(credential.expose_secret());
+        self.inner.store.create_principal(&principal, &hash).await.map_err(|error| refusal(error, name))?;
+        tracing::info!(principal = name, role = role.as_str(), "principal created");
+        Ok((principal, credential))
+    }
+
+    /// Deletes a principal. The feeds that it has open end.
+    ///
+    /// # Errors
+    /// There is none of this name, or it is the last owner.
+    pub async fn delete_principal(&self, name: &str) -> Result<(), WorkspaceError> {
+        let role = self.inner.store.delete_principal(name).await.map_err(|error| refusal(error, name))?;
+        if role == Role::Gate {
+            self.inner.gates.end_of(name);
+        }
+        tracing::info!(principal = name, role = role.as_str(), "principal deleted");
+        Ok(())
+    }
+
+    /// Makes the principal `owner`, or gives it a new credential; the one before is refused from now on.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn reset_owner(&self) -> Result<SecretString, WorkspaceError> {
+        let credential = self.write_owner().await?;
+        tracing::warn!(principal = OWNER, "the owner's credential was replaced");
+        Ok(credential)
+    }
+
+    /// Makes the principal `owner` where there is no owner, which is so on first start only. `None` if there is one.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn ensure_owner(&self) -> Result<Option<SecretString>, WorkspaceError> {
+        let principals = self.principals().await?;
+        if principals.iter().any(|principal| principal.role == Role::Owner) {
+            return Ok(None);
+        }
+        self.write_owner().await.map(Some)
+    }
+
+    async fn write_owner(&self) -> Result<SecretString, WorkspaceError> {
+        let credential = new_credential()?;
+        let principal = self.new_principal(OWNER, Role::Owner);
+        self.inner.store.replace_principal(&principal, &hash(credential.expose_secret())).await?;
+        Ok(credential)
+    }
+
+    fn new_principal(&self, name: &str, role: Role) -> Principal {
+        Principal { name: name.to_owned(), role, created_at: timestamp(self.now()) }
+    }
+}
+
+/// Names go into tokens as `sub`, and into logs.
+fn check_name(name: &str) -> Result<(), WorkspaceError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._@".contains(&byte);
+    if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(WorkspaceError::Invalid {
+        field: "name".to_owned(),
+        problem: "the name of a principal has 1 to 64 letters, digits and `-._@`".to_owned(),
+    })
+}
+
+fn new_credential() -> Result<SecretString, KeyringError> {
+    let mut random = Zeroizing::new([0; CREDENTIAL_BYTES]);
+    aws_lc_rs::rand::fill(&mut *random).map_err(|_| KeyringError::Crypto)?;
+    let mut text = String::with_capacity(CREDENTIAL_LENGTH);
+    text.push_str(CREDENTIAL_PREFIX);
+    URL_SAFE_NO_PAD.encode_string(*random, &mut text);
+    Ok(text.into())
+}
+
+fn hash(credential: &str) -> CredentialHash {
+    let mut hash = CredentialHash::default();
+    hash.copy_from_slice(digest(&SHA256, credential.as_bytes()).as_ref());
+    hash
+}
+
+fn refusal(error: PrincipalError, name: &str) -> WorkspaceError {
+    match error {
+        PrincipalError::NameTaken => WorkspaceError::PrincipalExists(name.to_owned()),
+        PrincipalError::Unknown => WorkspaceError::UnknownPrincipal(name.to_owned()),
+        PrincipalError::LastOwner => WorkspaceError::LastOwner(name.to_owned()),
+        PrincipalError::Store(error) => error.into(),
+    }
+}

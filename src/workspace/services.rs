@@ -1,0 +1,286 @@
+//! Services: read, made, changed, deleted.
+
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use scoregate_authz::{
+    AuthMode, ComputeType, PortRule, ServiceName, ServiceUid, canonical_host, is_path_prefix,
+};
+use serde_json::{Map, Value};
+
+use super::domain::{
+    KeyPair, NewService, Operation, Order, Page, Patch, ServiceFilter, ServiceRecord, WorkspaceError,
+};
+use super::store::{Change, CommitError, ListPosition, ServiceQuery, ServiceWrite, StoreError};
+use super::{Workspace, keys, policy, timestamp};
+
+/// Most hosts, and most path prefixes, of a service: its policy has to stay a small message.
+const MAX_PLACES: usize = 32;
+/// Most services in one part of a list.
+const MAX_PAGE_SIZE: u32 = 1000;
+
+impl Workspace {
+    /// A part of the list of services, of 1 to 1000. `from` is where the part before said that the next begins; it holds
+    /// for the same order only.
+    ///
+    /// # Errors
+    /// `from` is not such a text.
+    pub async fn services(
+        &self,
+        filter: &ServiceFilter,
+        page_size: u32,
+        from: Option<&str>,
+    ) -> Result<Page<ServiceRecord>, WorkspaceError> {
+        let page_size = page_size.clamp(1, MAX_PAGE_SIZE);
+        let query = ServiceQuery {
+            name: filter.name.clone(),
+            compute_type: filter.compute_type,
+            tags: filter.tags.clone(),
+            properties: filter.properties.clone(),
+            order: filter.order,
+            after: from.map(|text| read_position(text, filter.order)).transpose()?,
+            // One more tells whether there is a next part.
+            limit: page_size + 1,
+        };
+        let mut items = self.inner.store.services(&query).await?;
+        let size = usize::try_from(page_size).unwrap_or(usize::MAX);
+        let has_more = items.len() > size;
+        items.truncate(size);
+        let next = items.last().filter(|_| has_more).map(|last| write_position(last, filter.order));
+        Ok(Page { items, next })
+    }
+
+    /// One service.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub async fn service(&self, name: &str) -> Result<ServiceRecord, WorkspaceError> {
+        let service = self.inner.store.service(name).await?;
+        service.ok_or_else(|| WorkspaceError::UnknownService(name.to_owned()))
+    }
+
+    /// Makes a service. Readable at once; the operation tells when the gates know it.
+    ///
+    /// # Errors
+    /// The name or a place is taken, the flags contradict each other, the keys are equal, a host or prefix cannot be one.
+    pub async fn create_service(
+        &self,
+        new: NewService,
+    ) -> Result<(ServiceRecord, Operation), WorkspaceError> {
+        let keys = KeyPair {
+            primary: keys::chosen_or_new(new.keys.0.clone())?,
+            secondary: keys::chosen_or_new(new.keys.1.clone())?,
+        };
+        check_keys(&new.name, &keys)?;
+        let turn = self.turn().await;
+        let mut record = self.new_record(new)?;
+        warn_if_open(&record, None);
+        let effect = format!("`{}` has been created", record.name);
+        let operation = self.new_operation("Create", &record.name, effect);
+        let change = Change {
+            service: Some(ServiceWrite::Create(Box::new(record.clone()))),
+            keys: Some((record.uid.clone(), self.seal_keys(&record.uid, &keys)?)),
+            entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
+            operation: Some(operation.clone()),
+            ..Change::default()
+        };
+        let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &record.name))?;
+        record.revision = committed.revision;
+        Ok((record, committed.operation.unwrap_or(operation.operation)))
+    }
+
+    /// Changes a service.
+    ///
+    /// # Errors
+    /// There is none of this name, a place is taken, the flags contradict each other, a host or prefix cannot be one.
+    pub async fn update_service(&self, name: &str, patch: Patch) -> Result<ServiceRecord, WorkspaceError> {
+        let turn = self.turn().await;
+        let before = self.service(name).await?;
+        let keys = self.keys_of(&before).await?;
+        let mut record = self.patched(&before, patch)?;
+        warn_if_open(&record, Some(before.auth_mode));
+        let change = Change {
+            entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
+            service: Some(ServiceWrite::Update {
+                record: Box::new(record.clone()),
+                expected: before.revision,
+            }),
+            ..Change::default()
+        };
+        let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &record.name))?;
+        record.revision = committed.revision;
+        Ok(record)
+    }
+
+    /// Deletes a service; `None` if there was none. Its tokens end with it: they belong to its uid.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn delete_service(&self, name: &str) -> Result<Option<Operation>, WorkspaceError> {
+        let turn = self.turn().await;
+        let Some(record) = self.inner.store.service(name).await? else { return Ok(None) };
+        let operation =
+            self.new_operation("Delete", &record.name, format!("`{}` has been deleted", record.name));
+        let change = Change {
+            service: Some(ServiceWrite::Delete { uid: record.uid.clone(), expected: record.revision }),
+            entries: vec![policy::service_tombstone(&record.uid)],
+            operation: Some(operation.clone()),
+            ..Change::default()
+        };
+        let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &record.name))?;
+        self.inner.tokens.forget(&record.uid);
+        Ok(Some(committed.operation.unwrap_or(operation.operation)))
+    }
+
+    fn new_record(&self, new: NewService) -> Result<ServiceRecord, WorkspaceError> {
+        let now = self.now();
+        let uid = self.new_id(now).to_string().parse();
+        Ok(ServiceRecord {
+            uid: uid.map_err(|_| StoreError::Corrupt { column: "uid" })?,
+            auth_mode: AuthMode::on_create(new.compute_type, new.auth.key, new.auth.token)?,
+            tokens_not_before: 0,
+            hosts: hosts(new.hosts)?,
+            path_prefixes: path_prefixes(new.path_prefixes, &new.name, new.compute_type)?,
+            name: new.name,
+            compute_type: new.compute_type,
+            description: new.description,
+            tags: new.tags,
+            properties: new.properties,
+            attributes: new.attributes,
+            created_at: timestamp(now),
+            updated_at: timestamp(now),
+            revision: 0,
+        })
+    }
+
+    fn patched(&self, before: &ServiceRecord, patch: Patch) -> Result<ServiceRecord, WorkspaceError> {
+        let now = self.now();
+        let mut record = before.clone();
+        record.auth_mode =
+            before.auth_mode.on_update(before.compute_type, patch.auth.key, patch.auth.token)?;
+        if before.auth_mode == AuthMode::Token && record.auth_mode != AuthMode::Token {
+            // Tokens are stamped with whole seconds: those of this second are revoked with the next one.
+            record.tokens_not_before = before.tokens_not_before.max(now.as_secs() + 1);
+        }
+        if let Some(description) = patch.description {
+            record.description = description;
+        }
+        if let Some(tags) = patch.tags {
+            record.tags = tags;
+        }
+        for (key, value) in patch.add_properties {
+            record.properties.entry(key).or_insert(value);
+        }
+        if let Some(new) = patch.hosts {
+            record.hosts = hosts(new)?;
+        }
+        if let Some(new) = patch.path_prefixes {
+            record.path_prefixes = path_prefixes(new, &record.name, record.compute_type)?;
+        }
+        merge(&mut record.attributes, patch.attributes);
+        record.updated_at = timestamp(now);
+        Ok(record)
+    }
+}
+
+fn invalid(field: &str, problem: impl Into<String>) -> WorkspaceError {
+    WorkspaceError::Invalid { field: field.to_owned(), problem: problem.into() }
+}
+
+pub(super) fn check_keys(name: &ServiceName, keys: &KeyPair) -> Result<(), WorkspaceError> {
+    let equal = keys.primary.expose() == keys.secondary.expose();
+    if equal { Err(WorkspaceError::EqualKeys(name.clone())) } else { Ok(()) }
+}
+
+/// What a failed commit means to whoever asked for it.
+pub(super) fn refusal(error: CommitError, name: &ServiceName) -> WorkspaceError {
+    match error {
+        CommitError::NameTaken => WorkspaceError::ServiceExists(name.clone()),
+        CommitError::PlaceTaken { host, prefix, owner } => WorkspaceError::PlaceTaken { host, prefix, owner },
+        CommitError::Store(error) => error.into(),
+        CommitError::Stale => WorkspaceError::Store(error.into()),
+    }
+}
+
+fn warn_if_open(record: &ServiceRecord, before: Option<AuthMode>) {
+    if record.auth_mode == AuthMode::Disabled && before != Some(AuthMode::Disabled) {
+        tracing::warn!(service = %record.name, uid = %record.uid, "authentication is disabled: anybody may score");
+    }
+}
+
+fn hosts(hosts: Vec<String>) -> Result<Vec<String>, WorkspaceError> {
+    for host in &hosts {
+        if canonical_host(host, PortRule::Any).as_ref() != Some(host) {
+            let problem = format!("`{host}` is not a host name in lower case, without port or wildcard");
+            return Err(invalid("hosts", problem));
+        }
+    }
+    distinct("hosts", hosts)
+}
+
+fn path_prefixes(
+    prefixes: Vec<String>,
+    name: &ServiceName,
+    compute_type: ComputeType,
+) -> Result<Vec<String>, WorkspaceError> {
+    if prefixes.is_empty() {
+        return Ok(vec![match compute_type {
+            ComputeType::Aks => format!("/api/v1/service/{name}"),
+            ComputeType::Aci => "/score".to_owned(),
+        }]);
+    }
+    if let Some(prefix) = prefixes.iter().find(|prefix| !is_path_prefix(prefix)) {
+        let problem = format!("`{prefix}` is not a plain path without a slash at its end");
+        return Err(invalid("pathPrefixes", problem));
+    }
+    distinct("pathPrefixes", prefixes)
+}
+
+/// Each once, in the order given.
+fn distinct(field: &str, mut items: Vec<String>) -> Result<Vec<String>, WorkspaceError> {
+    let mut seen = BTreeSet::new();
+    items.retain(|item| seen.insert(item.clone()));
+    if items.len() > MAX_PLACES {
+        return Err(invalid(field, format!("there are more than {MAX_PLACES}")));
+    }
+    Ok(items)
+}
+
+/// Sets members; those that are objects on both sides, member by member.
+fn merge(target: &mut Map<String, Value>, source: Map<String, Value>) {
+    for (key, value) in source {
+        match (target.get_mut(&key), value) {
+            (Some(Value::Object(inner)), Value::Object(members)) => merge(inner, members),
+            (_, value) => {
+                target.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Where the part after this service begins, as an opaque text.
+fn write_position(last: &ServiceRecord, order: Order) -> String {
+    let (tag, time) = match order {
+        Order::CreatedAtAsc | Order::CreatedAtDesc => ('c', last.created_at),
+        Order::UpdatedAtAsc | Order::UpdatedAtDesc => ('u', last.updated_at),
+    };
+    URL_SAFE_NO_PAD.encode(format!("{tag}:{}:{}", time.as_millisecond(), last.uid))
+}
+
+fn read_position(text: &str, order: Order) -> Result<ListPosition, WorkspaceError> {
+    let read = || {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let (tag, rest) = text.split_once(':')?;
+        let (time, uid) = rest.split_once(':')?;
+        let by_creation = matches!(order, Order::CreatedAtAsc | Order::CreatedAtDesc);
+        if tag != if by_creation { "c" } else { "u" } {
+            return None;
+        }
+        let uid: ServiceUid = uid.parse().ok()?;
+        let time = Timestamp::from_millisecond(time.parse().ok()?).ok()?;
+        Some(ListPosition { time, uid: uid.to_string() })
+    };
+    read().ok_or_else(|| invalid("$skipToken", "it was not made by this list"))
+}

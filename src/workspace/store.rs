@@ -1,0 +1,241 @@
+//! What a workspace keeps: one narrow interface, so that the domain does not know which database is behind it.
+//!
+//! Reads see one committed state each. All that changes policy goes through [`Store::commit`], which gives it the next
+//! revision in its own transaction, under a lock on the workspace's row: the order of commits is the order of revisions.
+
+mod sqlite;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use scoregate_authz::{ComputeType, EntryId, ServiceName, ServiceUid, TokenAlgorithm, Version};
+use uuid::Uuid;
+
+use super::domain::{Operation, OperationState, Order, Principal, Role, ServiceRecord};
+use super::keyring::Sealed;
+
+pub(super) use sqlite::SqliteStore;
+
+/// A database that does not work, or holds what it should not.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused or failed.
+    #[error("the database failed")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A value that this version cannot have written.
+    #[error("the database holds an impossible `{column}`")]
+    Corrupt {
+        /// Where.
+        column: &'static str,
+    },
+    /// Written by a later version of scoregate.
+    #[error("the database has schema version {found}, and this scoregate knows up to {known}")]
+    Newer {
+        /// The version found.
+        found: i64,
+        /// The latest that is known.
+        known: i64,
+    },
+}
+
+/// What is true of the workspace as a whole.
+#[derive(Debug, Clone)]
+pub(super) struct WorkspaceRow {
+    pub(super) id: Uuid,
+    pub(super) issuer: String,
+    pub(super) pepper_id: String,
+    pub(super) master_key_check: Vec<u8>,
+    pub(super) created_at: Timestamp,
+}
+
+/// A signing key, its private half sealed.
+#[derive(Debug, Clone)]
+pub(super) struct SigningKeyRow {
+    pub(super) id: String,
+    pub(super) algorithm: TokenAlgorithm,
+    pub(super) jwk: String,
+    pub(super) sealed: Sealed,
+    pub(super) created_at: Timestamp,
+    /// Assigned by the commit.
+    pub(super) revision: u64,
+}
+
+/// A policy entry as gates get it, or its tombstone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EntryRow {
+    pub(super) id: EntryId,
+    pub(super) name: String,
+    pub(super) content: Vec<u8>,
+    /// That last changed it.
+    pub(super) revision: u64,
+    pub(super) deleted: bool,
+}
+
+/// A policy entry to be written; `None` leaves a tombstone.
+#[derive(Debug, Clone)]
+pub(super) struct EntryWrite {
+    pub(super) id: EntryId,
+    pub(super) name: String,
+    pub(super) content: Option<Vec<u8>>,
+}
+
+/// What happens to a service. `expected` is the revision at which its record was read.
+#[derive(Debug, Clone)]
+pub(super) enum ServiceWrite {
+    Create(Box<ServiceRecord>),
+    Update { record: Box<ServiceRecord>, expected: u64 },
+    Delete { uid: ServiceUid, expected: u64 },
+}
+
+/// An operation with what is only kept to finish it.
+#[derive(Debug, Clone)]
+pub(super) struct OperationRow {
+    pub(super) operation: Operation,
+    /// What was done, in words.
+    pub(super) effect: String,
+    /// Gates that were connected when it was committed.
+    pub(super) waiting_for: Vec<String>,
+}
+
+/// All that one commit changes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Change {
+    pub(super) service: Option<ServiceWrite>,
+    pub(super) keys: Option<(ServiceUid, Sealed)>,
+    pub(super) signing_key: Option<SigningKeyRow>,
+    pub(super) entries: Vec<EntryWrite>,
+    pub(super) operation: Option<OperationRow>,
+}
+
+/// Why a change was not committed. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CommitError {
+    /// Another service has the name.
+    #[error("the name is taken")]
+    NameTaken,
+    /// Another service has a place.
+    #[error("`{host}{prefix}` belongs to `{owner}`")]
+    PlaceTaken { host: String, prefix: String, owner: ServiceName },
+    /// The service is not what it was when it was read.
+    #[error("the service was changed by another process")]
+    Stale,
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a principal was not written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PrincipalError {
+    /// The name is taken.
+    #[error("the name is taken")]
+    NameTaken,
+    /// There is none of that name.
+    #[error("no such principal")]
+    Unknown,
+    /// It is the only owner.
+    #[error("it is the only owner")]
+    LastOwner,
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Which services a list has, and where in it to begin.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ServiceQuery {
+    pub(super) name: Option<String>,
+    pub(super) compute_type: Option<ComputeType>,
+    pub(super) tags: Vec<(String, Option<String>)>,
+    pub(super) properties: Vec<(String, Option<String>)>,
+    pub(super) order: Order,
+    /// Begins after this one, exclusively.
+    pub(super) after: Option<ListPosition>,
+    pub(super) limit: u32,
+}
+
+/// A place in a list of services: the time by which it is ordered, and the uid among equals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ListPosition {
+    pub(super) time: Timestamp,
+    pub(super) uid: String,
+}
+
+/// SHA-256 of a principal's credential.
+pub(super) type CredentialHash = [u8; 32];
+
+/// The database of a workspace.
+#[async_trait]
+pub(super) trait Store: Debug + Send + Sync {
+    /// The workspace itself; `None` before it is founded.
+    async fn workspace(&self) -> Result<Option<WorkspaceRow>, StoreError>;
+
+    /// Makes the workspace, at epoch 1 and revision 0.
+    async fn found(&self, workspace: &WorkspaceRow) -> Result<(), StoreError>;
+
+    /// Replaces the issuer.
+    async fn set_issuer(&self, issuer: &str) -> Result<(), StoreError>;
+
+    /// Ids of all master keys that sealed values need.
+    async fn master_key_ids(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Commits a change and says which version it made.
+    async fn commit(&self, change: Change) -> Result<Version, CommitError>;
+
+    /// The version, and all entries with tombstones, of one state.
+    async fn entries(&self) -> Result<(Version, Vec<EntryRow>), StoreError>;
+
+    /// A service by name.
+    async fn service(&self, name: &str) -> Result<Option<ServiceRecord>, StoreError>;
+
+    /// A part of the list of services.
+    async fn services(&self, query: &ServiceQuery) -> Result<Vec<ServiceRecord>, StoreError>;
+
+    /// Both keys of a service, sealed.
+    async fn sealed_keys(&self, uid: &ServiceUid) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// All signing keys, oldest first.
+    async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>, StoreError>;
+
+    /// An operation.
+    async fn operation(&self, id: Uuid) -> Result<Option<Operation>, StoreError>;
+
+    /// Those that nobody has finished.
+    async fn running_operations(&self) -> Result<Vec<OperationRow>, StoreError>;
+
+    /// Finishes an operation.
+    async fn end_operation(
+        &self,
+        id: Uuid,
+        state: OperationState,
+        error: Option<&str>,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Forgets finished operations that began before a time.
+    async fn prune_operations(&self, before: Timestamp) -> Result<(), StoreError>;
+
+    /// Who has the credential of this hash.
+    async fn principal_with(&self, credential: &CredentialHash) -> Result<Option<Principal>, StoreError>;
+
+    /// All principals, by name.
+    async fn principals(&self) -> Result<Vec<Principal>, StoreError>;
+
+    /// Makes a principal.
+    async fn create_principal(
+        &self,
+        principal: &Principal,
+        credential: &CredentialHash,
+    ) -> Result<(), PrincipalError>;
+
+    /// Makes a principal, or gives the one of that name this role and credential.
+    async fn replace_principal(
+        &self,
+        principal: &Principal,
+        credential: &CredentialHash,
+    ) -> Result<(), StoreError>;
+
+    /// Deletes a principal, unless it is the only one of role owner; says which role it had.
+    async fn delete_principal(&self, name: &str) -> Result<Role, PrincipalError>;
+}

@@ -1,0 +1,209 @@
+//! The store in one SQLite file: a write-ahead log, one writer, readers beside it.
+
+mod operations;
+mod principals;
+mod rows;
+mod services;
+mod write;
+
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use scoregate_authz::{ServiceUid, Version};
+use sqlx::SqlitePool;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use uuid::Uuid;
+
+use super::{
+    Change, CommitError, CredentialHash, EntryRow, OperationRow, PrincipalError, ServiceQuery, SigningKeyRow,
+    Store, StoreError, WorkspaceRow,
+};
+use crate::workspace::domain::{Operation, OperationState, Principal, Role, ServiceRecord};
+use rows::{millis, unsigned};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Connections that read. Reads are short; more would only hold page caches.
+const READERS: u32 = 4;
+/// For how long a connection waits for another one's lock, or for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A workspace's database in one file.
+#[derive(Debug)]
+pub(in crate::workspace) struct SqliteStore {
+    /// INVARIANT: one connection, so that writers wait for their turn here and not for SQLite's lock.
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it where there is none (mode 0600), and brings its schema up to date.
+    pub(in crate::workspace) async fn open(path: &Path) -> Result<Self, StoreError> {
+        make_private(path).map_err(|error| StoreError::Database(error.into()))?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE)
+            // What is replaced is overwritten, so that sealed values of old keys do not linger in free pages.
+            .pragma("secure_delete", "ON");
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(PATIENCE * 2)
+                .test_before_acquire(false)
+        };
+        let writer = pool(1).connect_with(options.clone()).await?;
+        migrate(&writer).await?;
+        let readers = pool(READERS).connect_with(options.pragma("query_only", "ON")).await?;
+        Ok(Self { writer, readers })
+    }
+}
+
+/// SQLite gives its log the mode of the file.
+fn make_private(path: &Path) -> io::Result<()> {
+    std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(|_| ())
+}
+
+async fn migrate(writer: &SqlitePool) -> Result<(), StoreError> {
+    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+    match MIGRATIONS.run(writer).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(found)) => Err(StoreError::Newer { found, known }),
+        Err(error) => Err(StoreError::Database(error.into())),
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn workspace(&self) -> Result<Option<WorkspaceRow>, StoreError> {
+        let query = sqlx::query("SELECT id, issuer, pepper_id, master_key_check, created_at FROM workspace");
+        query.fetch_optional(&self.readers).await?.as_ref().map(rows::workspace).transpose()
+    }
+
+    async fn found(&self, workspace: &WorkspaceRow) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO workspace \
+             (singleton, id, epoch, revision, issuer, pepper_id, master_key_check, created_at) \
+             VALUES (1, ?, 1, 0, ?, ?, ?, ?)",
+        )
+        .bind(workspace.id.to_string())
+        .bind(&workspace.issuer)
+        .bind(&workspace.pepper_id)
+        .bind(&workspace.master_key_check)
+        .bind(millis(workspace.created_at))
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+
+    async fn set_issuer(&self, issuer: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE workspace SET issuer = ?").bind(issuer).execute(&self.writer).await?;
+        Ok(())
+    }
+
+    async fn master_key_ids(&self) -> Result<Vec<String>, StoreError> {
+        let query = sqlx::query_scalar(
+            "SELECT master_key_id FROM service_keys UNION SELECT master_key_id FROM signing_keys",
+        );
+        Ok(query.fetch_all(&self.readers).await?)
+    }
+
+    async fn commit(&self, change: Change) -> Result<Version, CommitError> {
+        write::commit(&self.writer, change).await
+    }
+
+    async fn entries(&self) -> Result<(Version, Vec<EntryRow>), StoreError> {
+        let mut state = self.readers.begin().await?;
+        let workspace = sqlx::query("SELECT epoch, revision FROM workspace").fetch_one(&mut *state).await?;
+        let version =
+            Version { epoch: unsigned(&workspace, "epoch")?, revision: unsigned(&workspace, "revision")? };
+        let entries = sqlx::query("SELECT kind, id, name, content, revision, deleted FROM entries")
+            .fetch_all(&mut *state)
+            .await?;
+        Ok((version, entries.iter().map(rows::entry).collect::<Result<_, _>>()?))
+    }
+
+    async fn service(&self, name: &str) -> Result<Option<ServiceRecord>, StoreError> {
+        services::named(&self.readers, name).await
+    }
+
+    async fn services(&self, query: &ServiceQuery) -> Result<Vec<ServiceRecord>, StoreError> {
+        services::list(&self.readers, query).await
+    }
+
+    async fn sealed_keys(&self, uid: &ServiceUid) -> Result<Option<Vec<u8>>, StoreError> {
+        let query = sqlx::query_scalar("SELECT sealed FROM service_keys WHERE service_uid = ?");
+        Ok(query.bind(uid.as_str()).fetch_optional(&self.readers).await?)
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>, StoreError> {
+        let query = sqlx::query(
+            "SELECT kid, algorithm, jwk, master_key_id, sealed, created_at, revision FROM signing_keys \
+             ORDER BY revision",
+        );
+        query.fetch_all(&self.readers).await?.iter().map(rows::signing_key).collect()
+    }
+
+    async fn operation(&self, id: Uuid) -> Result<Option<Operation>, StoreError> {
+        operations::by_id(&self.readers, id).await
+    }
+
+    async fn running_operations(&self) -> Result<Vec<OperationRow>, StoreError> {
+        operations::running(&self.readers).await
+    }
+
+    async fn end_operation(
+        &self,
+        id: Uuid,
+        state: OperationState,
+        error: Option<&str>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        operations::end(&self.writer, id, state, error, at).await
+    }
+
+    async fn prune_operations(&self, before: Timestamp) -> Result<(), StoreError> {
+        operations::prune(&self.writer, before).await
+    }
+
+    async fn principal_with(&self, credential: &CredentialHash) -> Result<Option<Principal>, StoreError> {
+        principals::with_credential(&self.readers, credential).await
+    }
+
+    async fn principals(&self) -> Result<Vec<Principal>, StoreError> {
+        principals::all(&self.readers).await
+    }
+
+    async fn create_principal(
+        &self,
+        principal: &Principal,
+        credential: &CredentialHash,
+    ) -> Result<(), PrincipalError> {
+        principals::create(&self.writer, principal, credential).await
+    }
+
+    async fn replace_principal(
+        &self,
+        principal: &Principal,
+        credential: &CredentialHash,
+    ) -> Result<(), StoreError> {
+        principals::replace(&self.writer, principal, credential).await
+    }
+
+    async fn delete_principal(&self, name: &str) -> Result<Role, PrincipalError> {
+        principals::delete(&self.writer, name).await
+    }
+}

@@ -1,0 +1,75 @@
+//! Principals.
+
+use sqlx::SqlitePool;
+
+use super::rows::{self, millis};
+use crate::workspace::domain::{Principal, Role};
+use crate::workspace::store::{CredentialHash, PrincipalError, StoreError};
+
+pub(super) async fn with_credential(
+    readers: &SqlitePool,
+    credential: &CredentialHash,
+) -> Result<Option<Principal>, StoreError> {
+    // How long the index takes depends on the hash only, and nobody can choose a credential by its hash.
+    let query = sqlx::query("SELECT name, role, created_at FROM principals WHERE credential_hash = ?");
+    let row = query.bind(credential.as_slice()).fetch_optional(readers).await?;
+    row.as_ref().map(rows::principal).transpose()
+}
+
+pub(super) async fn all(readers: &SqlitePool) -> Result<Vec<Principal>, StoreError> {
+    let query = sqlx::query("SELECT name, role, created_at FROM principals ORDER BY name");
+    query.fetch_all(readers).await?.iter().map(rows::principal).collect()
+}
+
+pub(super) async fn create(
+    writer: &SqlitePool,
+    principal: &Principal,
+    credential: &CredentialHash,
+) -> Result<(), PrincipalError> {
+    let query = sqlx::query(
+        "INSERT INTO principals (name, role, credential_hash, created_at) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (name) DO NOTHING",
+    );
+    let done = bind(query, principal, credential).execute(writer).await.map_err(StoreError::from)?;
+    if done.rows_affected() == 0 { Err(PrincipalError::NameTaken) } else { Ok(()) }
+}
+
+pub(super) async fn replace(
+    writer: &SqlitePool,
+    principal: &Principal,
+    credential: &CredentialHash,
+) -> Result<(), StoreError> {
+    let query = sqlx::query(
+        "INSERT INTO principals (name, role, credential_hash, created_at) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (name) DO UPDATE SET role = excluded.role, credential_hash = excluded.credential_hash",
+    );
+    bind(query, principal, credential).execute(writer).await?;
+    Ok(())
+}
+
+pub(super) async fn delete(writer: &SqlitePool, name: &str) -> Result<Role, PrincipalError> {
+    let mut change = writer.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::from)?;
+    let query = sqlx::query("DELETE FROM principals WHERE name = ? RETURNING name, role, created_at");
+    let deleted = query.bind(name).fetch_optional(&mut *change).await.map_err(StoreError::from)?;
+    let deleted = deleted.as_ref().map(rows::principal).transpose()?.ok_or(PrincipalError::Unknown)?;
+    let owners: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM principals WHERE role = 'owner'")
+        .fetch_one(&mut *change)
+        .await
+        .map_err(StoreError::from)?;
+    if deleted.role == Role::Owner && owners == 0 {
+        // Dropping the transaction takes the deletion back.
+        return Err(PrincipalError::LastOwner);
+    }
+    change.commit().await.map_err(StoreError::from)?;
+    Ok(deleted.role)
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+fn bind<'q>(query: Query<'q>, principal: &Principal, credential: &CredentialHash) -> Query<'q> {
+    query
+        .bind(principal.name.clone())
+        .bind(principal.role.as_str())
+        .bind(credential.to_vec())
+        .bind(millis(principal.created_at))
+}

@@ -1,0 +1,142 @@
+//! Rows to values and back. A value that cannot be one is an error that names its column, never a default.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use scoregate_authz::{AuthMode, EntryId, TokenAlgorithm};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::workspace::domain::{Operation, OperationState, Principal, ServiceRecord};
+use crate::workspace::keyring::Sealed;
+use crate::workspace::store::{EntryRow, OperationRow, SigningKeyRow, StoreError, WorkspaceRow};
+
+/// As SQLite has integers. Revisions and seconds never come near the limit.
+pub(super) fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+pub(super) fn millis(time: Timestamp) -> i64 {
+    time.as_millisecond()
+}
+
+/// Lists and maps are stored as JSON.
+pub(super) fn json(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Database(error.into()))
+}
+
+pub(super) fn unsigned(row: &SqliteRow, column: &'static str) -> Result<u64, StoreError> {
+    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| StoreError::Corrupt { column })
+}
+
+fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp, StoreError> {
+    Timestamp::from_millisecond(row.try_get(column)?).map_err(|_| StoreError::Corrupt { column })
+}
+
+fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
+    row.try_get::<&str, _>(column)?.parse().map_err(|_| StoreError::Corrupt { column })
+}
+
+fn decoded<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
+    serde_json::from_str(row.try_get(column)?).map_err(|_| StoreError::Corrupt { column })
+}
+
+/// The one of a closed set of words.
+fn word<T: Copy>(
+    row: &SqliteRow,
+    column: &'static str,
+    all: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> Result<T, StoreError> {
+    let text: &str = row.try_get(column)?;
+    all.iter().copied().find(|one| name(*one) == text).ok_or(StoreError::Corrupt { column })
+}
+
+pub(super) fn workspace(row: &SqliteRow) -> Result<WorkspaceRow, StoreError> {
+    Ok(WorkspaceRow {
+        id: parsed(row, "id")?,
+        issuer: row.try_get("issuer")?,
+        pepper_id: row.try_get("pepper_id")?,
+        master_key_check: row.try_get("master_key_check")?,
+        created_at: time(row, "created_at")?,
+    })
+}
+
+pub(super) fn service(row: &SqliteRow) -> Result<ServiceRecord, StoreError> {
+    let modes = [AuthMode::Disabled, AuthMode::Key, AuthMode::Token];
+    Ok(ServiceRecord {
+        uid: parsed(row, "uid")?,
+        name: parsed(row, "name")?,
+        compute_type: parsed(row, "compute_type")?,
+        auth_mode: word(row, "auth_mode", &modes, AuthMode::as_str)?,
+        tokens_not_before: unsigned(row, "tokens_not_before")?,
+        description: row.try_get("description")?,
+        tags: decoded(row, "tags")?,
+        properties: decoded(row, "properties")?,
+        hosts: decoded(row, "hosts")?,
+        path_prefixes: decoded(row, "path_prefixes")?,
+        attributes: decoded(row, "attributes")?,
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+        revision: unsigned(row, "revision")?,
+    })
+}
+
+pub(super) fn signing_key(row: &SqliteRow) -> Result<SigningKeyRow, StoreError> {
+    let algorithms = [TokenAlgorithm::Es256, TokenAlgorithm::Rs256, TokenAlgorithm::EdDsa];
+    Ok(SigningKeyRow {
+        id: row.try_get("kid")?,
+        algorithm: word(row, "algorithm", &algorithms, TokenAlgorithm::as_str)?,
+        jwk: row.try_get("jwk")?,
+        sealed: Sealed { master_key_id: row.try_get("master_key_id")?, bytes: row.try_get("sealed")? },
+        created_at: time(row, "created_at")?,
+        revision: unsigned(row, "revision")?,
+    })
+}
+
+pub(super) fn entry(row: &SqliteRow) -> Result<EntryRow, StoreError> {
+    let kind = u32::try_from(row.try_get::<i64, _>("kind")?);
+    Ok(EntryRow {
+        id: EntryId {
+            kind: kind.map_err(|_| StoreError::Corrupt { column: "kind" })?,
+            id: row.try_get::<&str, _>("id")?.into(),
+        },
+        name: row.try_get("name")?,
+        content: row.try_get("content")?,
+        revision: unsigned(row, "revision")?,
+        deleted: row.try_get("deleted")?,
+    })
+}
+
+pub(super) fn operation(row: &SqliteRow) -> Result<Operation, StoreError> {
+    let states = [OperationState::Running, OperationState::Succeeded, OperationState::TimedOut];
+    let ended: Option<i64> = row.try_get("ended_at")?;
+    Ok(Operation {
+        id: parsed(row, "id")?,
+        operation_type: row.try_get("operation_type")?,
+        state: word(row, "state", &states, OperationState::as_str)?,
+        error: row.try_get("error")?,
+        service: parsed(row, "service")?,
+        revision: unsigned(row, "revision")?,
+        created_at: time(row, "created_at")?,
+        ended_at: ended.map(|_| time(row, "ended_at")).transpose()?,
+    })
+}
+
+pub(super) fn operation_row(row: &SqliteRow) -> Result<OperationRow, StoreError> {
+    Ok(OperationRow {
+        operation: operation(row)?,
+        effect: row.try_get("effect")?,
+        waiting_for: decoded(row, "waiting_for")?,
+    })
+}
+
+pub(super) fn principal(row: &SqliteRow) -> Result<Principal, StoreError> {
+    Ok(Principal {
+        name: row.try_get("name")?,
+        role: parsed(row, "role")?,
+        created_at: time(row, "created_at")?,
+    })
+}

@@ -1,0 +1,235 @@
+//! The one transaction that changes policy.
+
+use scoregate_authz::{ServiceName, ServiceUid, Version};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+
+use super::rows::{self, integer, json, millis};
+use crate::workspace::domain::ServiceRecord;
+use crate::workspace::keyring::Sealed;
+use crate::workspace::store::{
+    Change, CommitError, EntryWrite, OperationRow, ServiceWrite, SigningKeyRow, StoreError,
+};
+
+type Tx = Transaction<'static, Sqlite>;
+
+/// INVARIANT: a transaction that is dropped is rolled back, so that each early return leaves nothing behind.
+pub(super) async fn commit(writer: &SqlitePool, change: Change) -> Result<Version, CommitError> {
+    let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::from)?;
+    let version = next_version(&mut tx).await?;
+    if let Some(service) = change.service {
+        write_service(&mut tx, service, version.revision).await?;
+    }
+    if let Some((uid, sealed)) = change.keys {
+        write_keys(&mut tx, &uid, sealed).await?;
+    }
+    if let Some(key) = change.signing_key {
+        insert_signing_key(&mut tx, key, version.revision).await?;
+    }
+    for entry in change.entries {
+        write_entry(&mut tx, entry, version.revision).await?;
+    }
+    if let Some(operation) = change.operation {
+        insert_operation(&mut tx, operation, version.revision).await?;
+    }
+    tx.commit().await.map_err(StoreError::from)?;
+    Ok(version)
+}
+
+/// First in the transaction: the row is locked from here on, also where a database has many writers.
+async fn next_version(tx: &mut Tx) -> Result<Version, StoreError> {
+    let row = sqlx::query("UPDATE workspace SET revision = revision + 1 RETURNING epoch, revision")
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(Version { epoch: rows::unsigned(&row, "epoch")?, revision: rows::unsigned(&row, "revision")? })
+}
+
+async fn write_service(tx: &mut Tx, service: ServiceWrite, revision: u64) -> Result<(), CommitError> {
+    match service {
+        ServiceWrite::Create(record) => {
+            insert_service(tx, &record, revision).await?;
+            write_places(tx, &record).await
+        }
+        ServiceWrite::Update { record, expected } => {
+            update_service(tx, &record, expected, revision).await?;
+            write_places(tx, &record).await
+        }
+        ServiceWrite::Delete { uid, expected } => delete_service(tx, &uid, expected).await,
+    }
+}
+
+async fn insert_service(tx: &mut Tx, record: &ServiceRecord, revision: u64) -> Result<(), CommitError> {
+    let done = sqlx::query(
+        "INSERT INTO services (uid, name, compute_type, auth_mode, tokens_not_before, description, tags, \
+         properties, hosts, path_prefixes, attributes, created_at, updated_at, revision) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(record.uid.as_str())
+    .bind(record.name.as_str())
+    .bind(record.compute_type.as_str())
+    .bind(record.auth_mode.as_str())
+    .bind(integer(record.tokens_not_before))
+    .bind(record.description.as_deref())
+    .bind(json(&record.tags)?)
+    .bind(json(&record.properties)?)
+    .bind(json(&record.hosts)?)
+    .bind(json(&record.path_prefixes)?)
+    .bind(json(&record.attributes)?)
+    .bind(millis(record.created_at))
+    .bind(millis(record.updated_at))
+    .bind(integer(revision))
+    .execute(&mut **tx)
+    .await
+    .map_err(StoreError::from)?;
+    if done.rows_affected() == 0 { Err(CommitError::NameTaken) } else { Ok(()) }
+}
+
+async fn update_service(
+    tx: &mut Tx,
+    record: &ServiceRecord,
+    expected: u64,
+    revision: u64,
+) -> Result<(), CommitError> {
+    let done = sqlx::query(
+        "UPDATE services SET auth_mode = ?, tokens_not_before = ?, description = ?, tags = ?, properties = ?, \
+         hosts = ?, path_prefixes = ?, attributes = ?, updated_at = ?, revision = ? \
+         WHERE uid = ? AND revision = ?",
+    )
+    .bind(record.auth_mode.as_str())
+    .bind(integer(record.tokens_not_before))
+    .bind(record.description.as_deref())
+    .bind(json(&record.tags)?)
+    .bind(json(&record.properties)?)
+    .bind(json(&record.hosts)?)
+    .bind(json(&record.path_prefixes)?)
+    .bind(json(&record.attributes)?)
+    .bind(millis(record.updated_at))
+    .bind(integer(revision))
+    .bind(record.uid.as_str())
+    .bind(integer(expected))
+    .execute(&mut **tx)
+    .await
+    .map_err(StoreError::from)?;
+    if done.rows_affected() == 0 { Err(CommitError::Stale) } else { Ok(()) }
+}
+
+async fn delete_service(tx: &mut Tx, uid: &ServiceUid, expected: u64) -> Result<(), CommitError> {
+    // Keys and places go with it, by their foreign keys.
+    let done = sqlx::query("DELETE FROM services WHERE uid = ? AND revision = ?")
+        .bind(uid.as_str())
+        .bind(integer(expected))
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::from)?;
+    if done.rows_affected() == 0 { Err(CommitError::Stale) } else { Ok(()) }
+}
+
+async fn write_places(tx: &mut Tx, record: &ServiceRecord) -> Result<(), CommitError> {
+    sqlx::query("DELETE FROM places WHERE service_uid = ?")
+        .bind(record.uid.as_str())
+        .execute(&mut **tx)
+        .await
+        .map_err(StoreError::from)?;
+    for host in &record.hosts {
+        for prefix in &record.path_prefixes {
+            write_place(tx, host, prefix, &record.uid).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn write_place(tx: &mut Tx, host: &str, prefix: &str, uid: &ServiceUid) -> Result<(), CommitError> {
+    let done = sqlx::query(
+        "INSERT INTO places (host, prefix, service_uid) VALUES (?, ?, ?) ON CONFLICT (host, prefix) DO NOTHING",
+    )
+    .bind(host)
+    .bind(prefix)
+    .bind(uid.as_str())
+    .execute(&mut **tx)
+    .await
+    .map_err(StoreError::from)?;
+    if done.rows_affected() == 1 {
+        return Ok(());
+    }
+    let owner = place_owner(tx, host, prefix).await?;
+    Err(CommitError::PlaceTaken { host: host.to_owned(), prefix: prefix.to_owned(), owner })
+}
+
+async fn place_owner(tx: &mut Tx, host: &str, prefix: &str) -> Result<ServiceName, StoreError> {
+    let name: String = sqlx::query_scalar(
+        "SELECT name FROM services JOIN places ON service_uid = uid WHERE host = ? AND prefix = ?",
+    )
+    .bind(host)
+    .bind(prefix)
+    .fetch_one(&mut **tx)
+    .await?;
+    name.parse().map_err(|_| StoreError::Corrupt { column: "name" })
+}
+
+async fn write_keys(tx: &mut Tx, uid: &ServiceUid, sealed: Sealed) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO service_keys (service_uid, master_key_id, sealed) VALUES (?, ?, ?) \
+         ON CONFLICT (service_uid) DO UPDATE SET master_key_id = excluded.master_key_id, sealed = excluded.sealed",
+    )
+    .bind(uid.as_str())
+    .bind(sealed.master_key_id)
+    .bind(sealed.bytes)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn insert_signing_key(tx: &mut Tx, key: SigningKeyRow, revision: u64) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO signing_keys (kid, algorithm, jwk, master_key_id, sealed, created_at, revision) \
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(key.id)
+    .bind(key.algorithm.as_str())
+    .bind(key.jwk)
+    .bind(key.sealed.master_key_id)
+    .bind(key.sealed.bytes)
+    .bind(millis(key.created_at))
+    .bind(integer(revision))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn write_entry(tx: &mut Tx, entry: EntryWrite, revision: u64) -> Result<(), StoreError> {
+    let deleted = entry.content.is_none();
+    sqlx::query(
+        "INSERT INTO entries (kind, id, name, content, revision, deleted) VALUES (?, ?, ?, ?, ?, ?) \
+         ON CONFLICT (kind, id) DO UPDATE SET name = excluded.name, content = excluded.content, \
+         revision = excluded.revision, deleted = excluded.deleted",
+    )
+    .bind(i64::from(entry.id.kind))
+    .bind(entry.id.id.as_ref())
+    .bind(entry.name)
+    .bind(entry.content.unwrap_or_default())
+    .bind(integer(revision))
+    .bind(deleted)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn insert_operation(tx: &mut Tx, row: OperationRow, revision: u64) -> Result<(), StoreError> {
+    let OperationRow { operation, effect, waiting_for } = row;
+    sqlx::query(
+        "INSERT INTO operations (id, operation_type, state, error, service, revision, effect, waiting_for, \
+         created_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(operation.id.to_string())
+    .bind(operation.operation_type)
+    .bind(operation.state.as_str())
+    .bind(operation.error)
+    .bind(operation.service.as_str())
+    .bind(integer(revision))
+    .bind(effect)
+    .bind(json(&waiting_for)?)
+    .bind(millis(operation.created_at))
+    .bind(operation.ended_at.map(millis))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

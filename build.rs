@@ -5,6 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 const PROTOS: [&str; 2] = ["envoy/service/auth/v3/external_auth.proto", "scoregate/policy/v1/policy.proto"];
 
+#[expect(clippy::disallowed_methods, reason = "this is how Cargo speaks to build scripts")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=migrations");

@@ -47,7 +47,6 @@ impl Health {
     }
 
     /// Ready, or why not.
-    #[must_use]
     pub fn is_ready(&self) -> Result<(), String> {
         self.ready.borrow().clone()
     }

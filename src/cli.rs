@@ -5,6 +5,7 @@ mod config;
 mod connection;
 mod exit;
 mod explain;
+mod gate;
 mod key;
 mod output;
 mod principal;
@@ -12,6 +13,7 @@ mod reset_owner;
 mod serve;
 mod service;
 mod token;
+mod up;
 mod workspace;
 
 use std::path::PathBuf;
@@ -64,8 +66,12 @@ impl GlobalArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run workspace and gate in one process, no configuration needed
+    Up(up::UpArgs),
     /// Run a workspace: services, keys and tokens, and the policy feed
     Workspace(workspace::WorkspaceArgs),
+    /// Run a gate: the ext_authz server that Envoy asks
+    Gate(gate::GateArgs),
     /// Create, show, change and delete services
     #[command(subcommand)]
     Service(service::ServiceCommand),
@@ -90,7 +96,9 @@ enum Command {
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { global, command } = cli;
     let outcome = match command {
-        Command::Workspace(args) => workspace::run(&global, args).map_err(CliError::from),
+        Command::Up(args) => up::run(&global, &args).map_err(CliError::from),
+        Command::Workspace(args) => workspace::run(&global, &args).map_err(CliError::from),
+        Command::Gate(args) => gate::run(&global, &args).map_err(CliError::from),
         Command::Config(command) => config::run(&global, &command).map_err(CliError::from),
         Command::Principal(principal::PrincipalCommand::ResetOwner(args)) => {
             reset_owner::run(&global, &args).map_err(CliError::from)

@@ -13,6 +13,11 @@ pub mod envoy {
     }
     pub mod service {
         pub mod auth {
+            #[expect(
+                clippy::allow_attributes,
+                clippy::allow_attributes_without_reason,
+                reason = "generated code"
+            )]
             pub mod v3 {
                 tonic::include_proto!("envoy.service.auth.v3");
             }
@@ -33,6 +38,11 @@ pub mod google {
 
 pub mod scoregate {
     pub mod policy {
+        #[expect(
+            clippy::allow_attributes,
+            clippy::allow_attributes_without_reason,
+            reason = "generated code"
+        )]
         pub mod v1 {
             tonic::include_proto!("scoregate.policy.v1");
         }

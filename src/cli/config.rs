@@ -10,21 +10,21 @@ use crate::config;
 
 /// Commands about configuration.
 #[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
+pub(super) enum ConfigCommand {
     /// Read file and environment, check every value, and show what is in force
     Check(CheckArgs),
 }
 
 /// Flags of `config check`.
 #[derive(Debug, Args)]
-pub struct CheckArgs {
+pub(super) struct CheckArgs {
     /// Check what a gate by itself needs too: its credential and pepper files
     #[arg(long)]
     gate: bool,
 }
 
 /// Checks it.
-pub fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<ExitCode, ServeError> {
+pub(super) fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<ExitCode, ServeError> {
     let ConfigCommand::Check(args) = command;
     let loaded = load(global, |sources| sources)?;
     if args.gate {

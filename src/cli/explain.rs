@@ -11,7 +11,7 @@ use super::output::OutputFormat;
 
 /// Flags of `explain`.
 #[derive(Debug, Args)]
-pub struct ExplainArgs {
+pub(super) struct ExplainArgs {
     /// Admin URL of the gate
     #[arg(long, value_name = "URL", env = "SCOREGATE_ADMIN", default_value = "http://127.0.0.1:9192")]
     admin: String,
@@ -56,7 +56,7 @@ const JSON: &str = "application/json";
 
 impl ExplainArgs {
     /// Asks the gate and shows its answer.
-    pub async fn run(self) -> Result<(), CliError> {
+    pub(super) async fn run(self) -> Result<(), CliError> {
         let (content_type, body) = match &self.request {
             Some(path) => recorded(path)?,
             None => (JSON, self.described()?),

@@ -14,7 +14,7 @@ use crate::listen::Listener;
 
 /// Flags of `gate`.
 #[derive(Debug, Args)]
-pub struct GateArgs {
+pub(super) struct GateArgs {
     #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub struct GateArgs {
 }
 
 /// Runs until a signal ends it.
-pub fn run(global: &GlobalArgs, args: GateArgs) -> Result<ExitCode, ServeError> {
+pub(super) fn run(global: &GlobalArgs, args: &GateArgs) -> Result<ExitCode, ServeError> {
     let peppers = (!args.pepper_file.is_empty()).then(|| args.pepper_file.clone());
     let loaded = load(global, |sources| {
         args.gate
@@ -64,7 +64,7 @@ pub fn run(global: &GlobalArgs, args: GateArgs) -> Result<ExitCode, ServeError> 
 }
 
 /// A gate that decides.
-pub struct RunningGate {
+pub(super) struct RunningGate {
     /// Whether it is ready.
     pub health: Health,
     /// Its check ports.
@@ -74,7 +74,7 @@ pub struct RunningGate {
 }
 
 /// Binds every check port.
-pub async fn bind_check_ports(config: &GateConfig) -> Result<Vec<Listener>, ServeError> {
+pub(super) async fn bind_check_ports(config: &GateConfig) -> Result<Vec<Listener>, ServeError> {
     let mut listeners = Vec::new();
     for address in &config.ext_authz_listen {
         listeners.push(Listener::bind(address).await?);
@@ -83,7 +83,7 @@ pub async fn bind_check_ports(config: &GateConfig) -> Result<Vec<Listener>, Serv
 }
 
 /// Starts the gate and its admin listener.
-pub async fn start_gate(
+pub(super) async fn start_gate(
     config: GateConfig,
     check_ports: Vec<Listener>,
     admin: Listener,
@@ -92,7 +92,7 @@ pub async fn start_gate(
     let health = Health::not_ready("no policy yet").await;
     let addresses = check_ports.iter().map(|listener| listener.address().to_string()).collect();
     let Process { shutdown, metrics, clock } = process.clone();
-    let started = gate::start(config, check_ports, health.clone(), &metrics, clock, shutdown.clone()).await;
+    let started = gate::start(config, check_ports, health.clone(), &metrics, clock, &shutdown).await;
     let handle = started.map_err(|error| ServeError::Gate(error.into()))?;
     let admin_url = base_url(admin.address());
     let routes = admin::router(health.clone(), metrics).merge(handle.admin_routes());

@@ -15,14 +15,14 @@ use crate::workspace::Workspace;
 
 /// Flags of `principal reset-owner`.
 #[derive(Debug, Args)]
-pub struct ResetOwnerArgs {
+pub(super) struct ResetOwnerArgs {
     /// Data directory of the workspace, which must not be running [default: ./scoregate-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
 }
 
 /// Replaces the owner's credential.
-pub fn run(global: &GlobalArgs, args: &ResetOwnerArgs) -> Result<ExitCode, ServeError> {
+pub(super) fn run(global: &GlobalArgs, args: &ResetOwnerArgs) -> Result<ExitCode, ServeError> {
     let loaded = load(global, |sources| sources.flag("--data-dir", "data_dir", args.data_dir.clone()))?;
     let database = loaded.data_dir.join(config::DATABASE);
     if !database.exists() {

@@ -18,7 +18,7 @@ use crate::telemetry;
 
 /// Flags of every long-running command.
 #[derive(Debug, Args)]
-pub struct ServeArgs {
+pub(super) struct ServeArgs {
     /// Directory that holds all state [default: ./scoregate-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
@@ -35,7 +35,7 @@ pub struct ServeArgs {
 
 impl ServeArgs {
     /// Adds these flags to the sources of configuration.
-    pub fn apply(&self, sources: Sources) -> Sources {
+    pub(super) fn apply(&self, sources: Sources) -> Sources {
         sources
             .flag("--data-dir", "data_dir", self.data_dir.clone())
             .flag("--admin-listen", "admin.listen", self.admin_listen.clone())
@@ -45,7 +45,7 @@ impl ServeArgs {
 
 /// Flags of commands that run a workspace.
 #[derive(Debug, Args)]
-pub struct WorkspaceFlags {
+pub(super) struct WorkspaceFlags {
     /// Address of the workspace's REST [default: 127.0.0.1:8181]
     #[arg(long, value_name = "ADDR")]
     workspace_listen: Option<String>,
@@ -59,7 +59,7 @@ pub struct WorkspaceFlags {
 
 impl WorkspaceFlags {
     /// Adds these flags to the sources of configuration.
-    pub fn apply(&self, sources: Sources) -> Sources {
+    pub(super) fn apply(&self, sources: Sources) -> Sources {
         sources
             .flag("--workspace-listen", "workspace.listen", self.workspace_listen.clone())
             .flag("--feed-listen", "workspace.feed_listen", self.feed_listen.clone())
@@ -69,7 +69,7 @@ impl WorkspaceFlags {
 
 /// Flags of commands that run a gate.
 #[derive(Debug, Args)]
-pub struct GateFlags {
+pub(super) struct GateFlags {
     /// Address of the check port, `host:port` or `unix:PATH`; may be repeated [default: 127.0.0.1:9191]
     #[arg(long, value_name = "ADDR")]
     ext_authz_listen: Vec<String>,
@@ -80,7 +80,7 @@ pub struct GateFlags {
 
 impl GateFlags {
     /// Adds these flags to the sources of configuration.
-    pub fn apply(&self, sources: Sources) -> Sources {
+    pub(super) fn apply(&self, sources: Sources) -> Sources {
         let addresses = (!self.ext_authz_listen.is_empty()).then(|| self.ext_authz_listen.clone());
         sources.flag("--ext-authz-listen", "gate.ext_authz_listen", addresses).flag(
             "--name",
@@ -91,7 +91,7 @@ impl GateFlags {
 }
 
 /// Configuration as it was read, and the sources for the messages about it.
-pub struct Loaded {
+pub(super) struct Loaded {
     /// As it was read.
     pub shape: Shape,
     /// From where.
@@ -103,7 +103,10 @@ pub struct Loaded {
 }
 
 /// Reads the configuration.
-pub fn load(global: &GlobalArgs, apply: impl FnOnce(Sources) -> Sources) -> Result<Loaded, ConfigError> {
+pub(super) fn load(
+    global: &GlobalArgs,
+    apply: impl FnOnce(Sources) -> Sources,
+) -> Result<Loaded, ConfigError> {
     let sources = apply(global.sources());
     let shape = sources.read()?;
     let process = config::log_and_shutdown(&shape, &sources)?;
@@ -139,7 +142,7 @@ pub enum ServeError {
 
 /// What every part of a process is given.
 #[derive(Clone)]
-pub struct Process {
+pub(super) struct Process {
     /// How it ends.
     pub shutdown: Shutdown,
     /// What it counts.
@@ -152,7 +155,7 @@ impl Process {
     /// Starts logging, and a runtime; runs `start` on it, then waits for a signal and ends in order.
     ///
     /// Checks do not run here but on runtimes of their own: two threads do for feed, disk, REST and admin.
-    pub fn run<F>(config: &ProcessConfig, start: F) -> Result<ExitCode, ServeError>
+    pub(super) fn run<F>(config: &ProcessConfig, start: F) -> Result<ExitCode, ServeError>
     where
         F: AsyncFnOnce(Self) -> Result<(), ServeError>,
     {
@@ -216,7 +219,7 @@ impl Signals {
 
 /// Where a process really listens, for programs that start one on ports that the system chooses.
 #[derive(Debug, Default, Serialize)]
-pub struct Addresses {
+pub(super) struct Addresses {
     /// The first check port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ext_authz: Option<String>,
@@ -241,7 +244,7 @@ pub struct Addresses {
 
 impl Addresses {
     /// Writes them, complete or not at all.
-    pub fn write(&self, path: &Path) -> Result<(), ServeError> {
+    pub(super) fn write(&self, path: &Path) -> Result<(), ServeError> {
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
         let temporary = path.with_extension("new");
         std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path)).map_err(|source| {
@@ -250,7 +253,7 @@ impl Addresses {
     }
 
     /// Shows them to the person who started the process.
-    pub fn show(&self) {
+    pub(super) fn show(&self) {
         let lines = [
             ("ext_authz", (!self.ext_authz_all.is_empty()).then(|| self.ext_authz_all.join(", "))),
             ("workspace", self.workspace.clone()),
@@ -267,7 +270,7 @@ impl Addresses {
 }
 
 /// Waits until a part of the process is ready. The reason why it is not is logged once, if that takes a while.
-pub async fn until_ready(health: &Health) {
+pub(super) async fn until_ready(health: &Health) {
     let patience = std::time::Duration::from_secs(5);
     if tokio::time::timeout(patience, health.ready()).await.is_err() {
         if let Err(reason) = health.is_ready() {

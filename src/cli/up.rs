@@ -19,7 +19,7 @@ use crate::workspace::{Role, Workspace, WorkspaceError};
 
 /// Flags of `up`.
 #[derive(Debug, Args)]
-pub struct UpArgs {
+pub(super) struct UpArgs {
     #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub struct UpArgs {
 const OWN_GATE: &str = "up-gate";
 
 /// Runs until a signal ends it.
-pub fn run(global: &GlobalArgs, args: UpArgs) -> Result<ExitCode, ServeError> {
+pub(super) fn run(global: &GlobalArgs, args: &UpArgs) -> Result<ExitCode, ServeError> {
     let loaded = load(global, |sources| args.gate.apply(args.workspace.apply(args.serve.apply(sources))))?;
     let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
     let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
@@ -85,10 +85,8 @@ async fn own_credential(workspace: &Workspace, data_dir: &Path) -> Result<Secret
         Err(error) => return Err(failed(error)),
     }
     let (_, credential) = workspace.create_principal(OWN_GATE, Role::Gate).await.map_err(failed)?;
-    write_secret(&path, credential.expose_secret()).map_err(|source| ServeError::Io {
-        what: format!("cannot write `{}`", path.display()),
-        source,
-    })?;
+    write_secret(&path, credential.expose_secret())
+        .map_err(|source| ServeError::Io { what: format!("cannot write `{}`", path.display()), source })?;
     Ok(credential)
 }
 

@@ -16,7 +16,7 @@ use crate::workspace::{Workspace, WorkspaceError};
 
 /// Flags of `workspace`.
 #[derive(Debug, Args)]
-pub struct WorkspaceArgs {
+pub(super) struct WorkspaceArgs {
     #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
@@ -24,7 +24,7 @@ pub struct WorkspaceArgs {
 }
 
 /// Runs until a signal ends it.
-pub fn run(global: &GlobalArgs, args: WorkspaceArgs) -> Result<ExitCode, ServeError> {
+pub(super) fn run(global: &GlobalArgs, args: &WorkspaceArgs) -> Result<ExitCode, ServeError> {
     let loaded = load(global, |sources| args.workspace.apply(args.serve.apply(sources)))?;
     let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
     let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
@@ -44,7 +44,7 @@ pub fn run(global: &GlobalArgs, args: WorkspaceArgs) -> Result<ExitCode, ServeEr
 }
 
 /// A workspace that serves.
-pub struct RunningWorkspace {
+pub(super) struct RunningWorkspace {
     /// It.
     pub workspace: Workspace,
     /// Whether it is ready.
@@ -57,7 +57,7 @@ pub struct RunningWorkspace {
 
 impl RunningWorkspace {
     /// All but the admin listener's.
-    pub fn addresses(&self) -> Addresses {
+    pub(super) fn addresses(&self) -> Addresses {
         Addresses {
             feed: Some(self.feed.to_string()),
             workspace: Some(self.url.clone()),
@@ -69,7 +69,7 @@ impl RunningWorkspace {
 }
 
 /// Opens the workspace and starts its listeners.
-pub async fn start_workspace(
+pub(super) async fn start_workspace(
     config: &WorkspaceConfig,
     process: &Process,
 ) -> Result<RunningWorkspace, ServeError> {
@@ -103,7 +103,7 @@ async fn write_owner_credential(workspace: &Workspace, data_dir: &Path) -> Resul
 }
 
 /// The URL of a listener; that of a Unix socket serves to be shown only.
-pub fn base_url(address: &ListenAddress) -> String {
+pub(super) fn base_url(address: &ListenAddress) -> String {
     match address {
         ListenAddress::Tcp(address) => format!("http://{address}"),
         unix @ ListenAddress::Unix(_) => unix.to_string(),

@@ -136,7 +136,7 @@ fn gate_peppers(shape: &Shape, sources: &Sources) -> Result<Vec<Pepper>, ConfigE
     let read = |path: &String| {
         let path = Path::new(path);
         let secret = read_secret(path).map_err(|problem| sources.error(KEY, problem))?;
-        pepper(&secret).map_err(|problem| sources.error(KEY, secret_file(path, problem)))
+        pepper(&secret).map_err(|problem| sources.error(KEY, secret_file(path, &problem)))
     };
     shape.gate.pepper_files.iter().map(read).collect()
 }
@@ -247,10 +247,10 @@ fn secret<T>(
     let secret =
         if file.is_none() && is_first_start { read_or_make_secret(&path) } else { read_secret(&path) };
     let secret = secret.map_err(|problem| sources.error(keys.file, problem))?;
-    parse(&secret).map_err(|problem| sources.error(keys.file, secret_file(&path, problem)))
+    parse(&secret).map_err(|problem| sources.error(keys.file, secret_file(&path, &problem)))
 }
 
-fn secret_file(path: &Path, problem: String) -> Problem {
+fn secret_file(path: &Path, problem: &str) -> Problem {
     Problem::SecretFile { path: path.to_owned(), problem: format!("does not do: {problem}") }
 }
 

@@ -43,7 +43,7 @@ impl CredentialHeaders {
             if name.is_empty() || !name.bytes().all(allowed) {
                 return Err(Invalid::Name(name.clone()));
             }
-            if name == "host" || name == "content-type" || name.starts_with("x-scoregate-") {
+            if NOT_FOR_CREDENTIALS.contains(&name.as_str()) || name.starts_with("x-scoregate-") {
                 return Err(Invalid::Reserved(name.clone()));
             }
             if names[..at].contains(name) {
@@ -66,6 +66,19 @@ impl Default for CredentialHeaders {
 }
 
 const AUTHORIZATION: &str = "authorization";
+
+/// Headers that a request cannot go on without: an allow removes those of credentials.
+const NOT_FOR_CREDENTIALS: [&str; 9] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// The credential that a request presented: made of characters that a bearer credential may have, and not too long.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use crate::decision::DenyReason;
 
-/// Longest path that is looked at, in bytes.
+/// Longest path that is looked at, in bytes, without its query.
 pub const MAX_PATH_LENGTH: usize = 8 * 1024;
 
 /// The one declared way in which a listener learns the service. There is no falling back to the other.
@@ -85,10 +85,10 @@ fn is_host_name(host: &str) -> bool {
 /// segments, backslashes, path parameters, fragments, percent-encoded separators, percent signs, control characters and
 /// characters that need no encoding (RFC 3986, section 2.3: dots, letters, digits), and bytes that are not UTF-8.
 pub(crate) fn plain_path(path: &str) -> Result<&str, DenyReason> {
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
     if path.len() > MAX_PATH_LENGTH {
         return Err(DenyReason::AmbiguousPath);
     }
-    let path = path.split_once('?').map_or(path, |(path, _)| path);
     // No path at all is CONNECT's, and that of proxies that do not send one; `*` is that of OPTIONS.
     if path.is_empty() || path == "*" || is_plain(path) { Ok(path) } else { Err(DenyReason::AmbiguousPath) }
 }

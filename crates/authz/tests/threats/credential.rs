@@ -319,6 +319,8 @@ fn two_encodings_at_once_have_to_agree(
 #[case(&[":path"], InvalidCredentialHeaders::Name(":path".to_owned()))]
 #[case(&["x_api_key"], InvalidCredentialHeaders::Name("x_api_key".to_owned()))]
 #[case(&["host"], InvalidCredentialHeaders::Reserved("host".to_owned()))]
+#[case(&["content-length"], InvalidCredentialHeaders::Reserved("content-length".to_owned()))]
+#[case(&["cookie"], InvalidCredentialHeaders::Reserved("cookie".to_owned()))]
 #[case(&["x-scoregate-subject"], InvalidCredentialHeaders::Reserved("x-scoregate-subject".to_owned()))]
 #[case(&["x-api-key", "x-api-key"], InvalidCredentialHeaders::Twice("x-api-key".to_owned()))]
 fn credential_headers_are_checked(#[case] names: &[&str], #[case] problem: InvalidCredentialHeaders) {

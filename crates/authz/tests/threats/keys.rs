@@ -8,7 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rstest::rstest;
 use scoregate_authz::{
-    DenyReason, EntryChange, InvalidPolicy, PolicyDocument, Slot, Snapshot, UndecidedReason, check,
+    DenyReason, DigestDocument, Entry, EntryChange, InvalidPolicy, Item, Pepper, Peppers, PlainKey,
+    PolicyDocument, Service, ServiceUid, Slot, Snapshot, UndecidedReason, check,
 };
 
 use crate::support::*;
@@ -352,6 +353,24 @@ fn t072_a_key_for_tokens_and_a_token_for_keys() {
 fn t072_a_chosen_key_is_no_token_either() {
     // Nothing shows that this is a key: it is a malformed token as much.
     assert_eq!(present(&World::with_tokens(), K1), Refused(DenyReason::MalformedToken));
+}
+
+#[test]
+fn keys_under_two_peppers_are_both_good_while_one_is_introduced() {
+    let new = Pepper::new(b"another pepper, as long as it has to be").unwrap();
+    let peppers = Peppers::new(vec![new.clone(), pepper()]).unwrap();
+    let uid: ServiceUid = SCORER.1.parse().unwrap();
+    let digest = new.digest(&uid, &PlainKey::choose(K1).unwrap());
+    let primary = DigestDocument { digest: digest.as_bytes().to_vec(), pepper_id: new.id().to_owned() };
+    let policy = PolicyDocument { primary: Some(primary), ..key_policy(SCORER.1, K1, K2) };
+    let service = Service::new(uid, SCORER.0.parse().unwrap(), Some(policy), &peppers);
+    let item = Item::Service(Arc::new(service));
+    let entry = Entry::new(service_id(SCORER.1), SCORER.0.to_owned(), Vec::new(), item);
+    let mut world = World::of(vec![entry]);
+    world.rules.peppers = peppers;
+    assert_eq!(present(&world, K1), Key(Slot::Primary));
+    assert_eq!(present(&world, K2), Key(Slot::Secondary));
+    assert_eq!(present(&world, WRONG_KEY), Refused(UnknownKey));
 }
 
 #[test]

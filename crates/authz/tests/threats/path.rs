@@ -156,6 +156,12 @@ fn t033_a_path_of_64_kib() {
     assert_eq!(world().decide(&at(&format!("/score{}", "/a".repeat(4000))).bearer(K1)), Key(Slot::Primary));
 }
 
+#[test]
+fn t032_a_long_query_is_none_of_the_paths_length() {
+    let path = format!("/score?x={}", "a".repeat(32 * 1024));
+    assert_eq!(world().decide(&at(&path).bearer(K1)), Key(Slot::Primary));
+}
+
 #[rstest]
 #[case("x-envoy-original-path")]
 #[case("x-original-url")]

@@ -31,11 +31,12 @@ fn t030_paths_are_read_in_one_way_or_refused() {
         ("/a/%2e%2e/score", Some("/score")),
         ("/score/.", Some("/score/")),
         ("//score", Some("/score")),
+        // Envoy reads a dot segment with parameters as Tomcat does, so nobody after it has to.
+        ("/a/..;x=1/score", Some("/score")),
         ("/%2E%2E%2f", None),
         ("/score%2F..", None),
         ("/score%5c..", None),
         ("/score;x=1", None),
-        ("/..;/score", None),
     ] {
         for way in System::ways() {
             let answer = services.send(way, rest);

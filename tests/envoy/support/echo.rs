@@ -57,6 +57,7 @@ pub(super) fn start() -> SocketAddr {
     let address = listener.local_addr().unwrap();
     spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            stream.set_nodelay(true).unwrap();
             spawn(serve(stream));
         }
     });

@@ -112,7 +112,8 @@ impl Envoy {
         std::fs::write(&config, options.config()).unwrap();
         let (config, admin_path) = (config.to_str().unwrap(), admin.to_str().unwrap());
         let files = ["-c", config, "--admin-address-path", admin_path];
-        let others = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning", "--drain-time-s", "1"];
+        // With hot restart, Envoy ends when the thread that started it ends, and a test's thread does.
+        let others = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "--drain-time-s", "1"];
         let flush = ["--file-flush-interval-msec", "10"];
         let mut process = Process::start("envoy", program, files.iter().chain(&others).chain(&flush), &[]);
         let admin = process.wait_ready(|| std::fs::read_to_string(&admin).ok()?.trim().parse().ok());
@@ -138,6 +139,14 @@ impl Envoy {
             let mut lines = lines.filter(|line| line.contains(path)).filter_map(|line| serde_json::from_str(line).ok());
             lines.find(|line: &Value| line["path"] == path)
         })
+    }
+
+    /// Its log without the access log: the end of it.
+    pub(crate) fn complaints(&self) -> String {
+        let log = self.process.log();
+        let mut lines: Vec<_> = log.lines().filter(|line| !line.starts_with('{')).rev().take(30).collect();
+        lines.reverse();
+        lines.join("\n")
     }
 
     pub(crate) fn log(&self) -> String {

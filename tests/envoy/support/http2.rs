@@ -20,6 +20,7 @@ impl Request {
     pub(crate) fn try_send_http2(&self, to: SocketAddr) -> Result<Answer, hyper::Error> {
         block_on(async {
             let stream = TcpStream::connect(to).await.unwrap();
+            stream.set_nodelay(true).unwrap();
             let (mut client, connection) =
                 hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
             let connection = tokio::spawn(connection);

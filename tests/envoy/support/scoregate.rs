@@ -147,13 +147,8 @@ impl Gate {
     /// Starts it again on its check port, after it ended.
     pub(crate) fn restart(&mut self) {
         let address = self.check_address();
-        if !address.starts_with("unix:") {
-            for argument in &mut self.arguments {
-                if argument == "127.0.0.1:0" {
-                    argument.clone_from(&address);
-                }
-            }
-        }
+        let listen = self.arguments.iter().position(|argument| argument == "--ext-authz-listen").unwrap();
+        self.arguments[listen + 1] = address;
         self.scoregate = start_gate(&self.arguments, &self.environment);
     }
 

@@ -18,6 +18,7 @@ use scoregate_authz::{
     Service, Snapshot, TargetSource, Verdict, Version, check, entry_hash, state_hash,
 };
 use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Response, Status};
 
 use super::{block_on, spawn};
@@ -43,7 +44,7 @@ impl Stub {
         let answers = Answers::new("scoregate", &CredentialHeaders::default(), undecided);
         let server = Server { answers, checks: Arc::clone(&checks) };
         spawn(async move {
-            let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             let server = tonic::transport::Server::builder().add_service(AuthorizationServer::new(server));
             server.serve_with_incoming(incoming).await.unwrap();
         });

@@ -73,7 +73,6 @@ pub struct GateHandle {
 
 impl GateHandle {
     /// `POST /explain`, for the admin listener.
-    #[must_use]
     pub fn admin_routes(&self) -> Router {
         explain::routes(Arc::clone(&self.decider))
     }

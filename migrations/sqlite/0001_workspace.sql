@@ -82,6 +82,12 @@ CREATE TABLE entries (
     PRIMARY KEY (kind, id)
 ) STRICT, WITHOUT ROWID;
 
+-- Gates that have the feed open. After a restart they are waited for until they are back.
+CREATE TABLE connected_gates (
+    name       TEXT PRIMARY KEY,
+    connection INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE operations (
     id             TEXT PRIMARY KEY,
     operation_type TEXT NOT NULL,

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use scoregate_authz::{AuthMode, ComputeType, ServiceName};
 use serde_json::{Map, Value, json};
@@ -59,6 +59,8 @@ pub(super) struct CreateArgs {
 
 /// Flags of `service update`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true)
+    .args(["auth", "description", "tag", "host", "path_prefix"]))]
 pub(super) struct UpdateArgs {
     /// Its name
     name: ServiceName,
@@ -156,12 +158,6 @@ impl CreateArgs {
 impl UpdateArgs {
     async fn run(self) -> Result<(), CliError> {
         let patch = self.settings.into_patch();
-        if items(&patch).is_empty() {
-            return Err(CliError::failed(format!(
-                "nothing to change: say what of `{}` is to be new",
-                self.name
-            )));
-        }
         let (client, printer) = self.connection.open().await?;
         let path = ["services", self.name.as_str()];
         let service = client.send(Method::PATCH, &path, Content::JsonPatch(&patch)).await?;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use quick_cache::sync::Cache;
 use scoregate_authz::{Proof, ProofCache, Rules, Snapshot, Trace, Verdict};
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use super::answer::Answers;
@@ -140,7 +140,7 @@ impl<D: Decide> Authorization for CheckService<D> {
 
 /// Whether the caller leaves no time at all. A check takes microseconds: any other deadline is long enough.
 fn is_deadline_past(metadata: &MetadataMap) -> bool {
-    let timeout = metadata.get("grpc-timeout").map(|value| value.as_bytes());
+    let timeout = metadata.get("grpc-timeout").map(MetadataValue::as_bytes);
     timeout
         .and_then(<[u8]>::split_last)
         .is_some_and(|(_, digits)| !digits.is_empty() && digits.iter().all(|digit| *digit == b'0'))

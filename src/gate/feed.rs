@@ -35,6 +35,9 @@ const WINDOW: u32 = 4 * 1024 * 1024;
 /// Heartbeats that may come before the snapshot that a nack asks for.
 const PATIENCE: u32 = 3;
 
+/// How long a workspace may take to read the last word before a connection is closed.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// Why the feed ended. It is opened again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FeedError {
@@ -106,8 +109,7 @@ impl Feed {
             Ok((outbound, inbound)) => {
                 self.metrics.connected.set(1);
                 tracing::info!(address = %self.address, "the policy feed is connected");
-                let mut session = Session::new(self, outbound, backoff);
-                session.read(inbound).await
+                Session::new(self, outbound, backoff).read(inbound).await
             }
             Err(error) => error,
         }
@@ -183,7 +185,7 @@ impl<'a> Session<'a> {
         Self { feed, outbound, backoff, state: State::Following, refused: false }
     }
 
-    async fn read(&mut self, mut inbound: Streaming<wire::WorkspaceMessage>) -> FeedError {
+    async fn read(mut self, mut inbound: Streaming<wire::WorkspaceMessage>) -> FeedError {
         loop {
             let message = match timeout(self.feed.silence, inbound.message()).await {
                 Err(_) => return FeedError::Silent,
@@ -191,10 +193,21 @@ impl<'a> Session<'a> {
                 Ok(Ok(None)) => return FeedError::Closed,
                 Ok(Ok(Some(message))) => message,
             };
-            if let Err(error) = self.take(message).await {
-                return error;
+            match self.take(message).await {
+                Ok(()) => {}
+                Err(FeedError::Refused) => return self.part(inbound).await,
+                Err(error) => return error,
             }
         }
+    }
+
+    /// Ends a connection on which all was said, so that the workspace hears it: not before it has read to our end.
+    async fn part(self, mut inbound: Streaming<wire::WorkspaceMessage>) -> FeedError {
+        drop(self.outbound);
+        let skipping = async { while let Ok(Some(_)) = inbound.message().await {} };
+        // Where it does not end its half, it had time enough to read.
+        let _ = timeout(PARTING, skipping).await;
+        FeedError::Refused
     }
 
     async fn take(&mut self, message: wire::WorkspaceMessage) -> Result<(), FeedError> {
@@ -237,7 +250,7 @@ impl<'a> Session<'a> {
         let version = state::leads_to(&change);
         match self.state {
             State::Following => {
-                let taken = self.blocking(move |keeper| keeper.take_change(change)).await?;
+                let taken = self.blocking(move |keeper| keeper.take_change(&change)).await?;
                 self.conclude(version, taken).await?;
                 self.blocking(Keeper::tidy).await
             }

@@ -144,14 +144,14 @@ impl Keeper {
     }
 
     /// Puts a change in force and on disk.
-    pub(crate) fn take_change(&self, change: wire::Change) -> Result<Taken, RefusedPolicy> {
+    pub(crate) fn take_change(&self, change: &wire::Change) -> Result<Taken, RefusedPolicy> {
         let held = self.snapshot.load_full().ok_or(RefusedPolicy::NothingToChange)?;
         let snapshot = Arc::new(state::follow(&held, change.clone(), &self.peppers)?);
         // First in force: a full disk must not keep a revoked key alive.
         self.put_in_force(&snapshot);
         tracing::debug!(version = %snapshot.version(), "a change is in force");
         let mut kept = self.kept();
-        Ok(self.keep(&mut kept, &snapshot, Some(&change)))
+        Ok(self.keep(&mut kept, &snapshot, Some(change)))
     }
 
     /// The workspace has nothing newer than this. `Some` if something became durable that was not before.

@@ -317,7 +317,7 @@ mod tests {
         }
         let text = metrics.render();
         for line in [
-            r#"scoregate_decision_seconds_bucket{le="1e-6"} 1"#,
+            r#"scoregate_decision_seconds_bucket{le="0.000001"} 1"#,
             r#"scoregate_decision_seconds_bucket{le="0.01"} 2"#,
             r#"scoregate_decision_seconds_bucket{le="+Inf"} 3"#,
             "scoregate_decision_seconds_count 3",

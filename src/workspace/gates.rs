@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use jiff::Timestamp;
-use scoregate_authz::Version;
+use scoregate_authz::{UnixTime, Version};
 use tokio_util::sync::CancellationToken;
 
 /// A gate that has the policy feed open, as it is shown.
@@ -45,6 +45,8 @@ pub(super) struct ConnectedGate {
 #[derive(Debug, Default)]
 pub(super) struct Gates {
     connected: DashMap<String, ConnectedGate>,
+    /// Those that were connected before a restart, and until when they are waited for. They may have an old key.
+    expected: DashMap<String, UnixTime>,
     connections: AtomicU64,
 }
 
@@ -54,17 +56,25 @@ impl Gates {
         self.connections.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Counts these as connected until a time, or until they are.
+    pub(super) fn expect(&self, names: Vec<String>, until: UnixTime) {
+        for name in names {
+            self.expected.insert(name, until);
+        }
+    }
+
     /// Adds a gate, in place of an older connection of its name.
     pub(super) fn connect(&self, name: &str, gate: ConnectedGate) {
         if let Some(before) = self.connected.insert(name.to_owned(), gate) {
             tracing::info!(gate = name, connection = before.connection, "replaced by a newer connection");
             before.end.cancel();
         }
+        self.expected.remove(name);
     }
 
-    /// Removes a gate, unless a newer connection has taken its place.
-    pub(super) fn disconnect(&self, name: &str, connection: u64) {
-        self.connected.remove_if(name, |_, gate| gate.connection == connection);
+    /// Removes a gate. Returns whether it was there: a newer connection may have taken its place.
+    pub(super) fn disconnect(&self, name: &str, connection: u64) -> bool {
+        self.connected.remove_if(name, |_, gate| gate.connection == connection).is_some()
     }
 
     /// Notes what a gate enforces. Returns whether this connection is still the gate's.
@@ -83,15 +93,21 @@ impl Gates {
         }
     }
 
-    /// Names of all of them.
-    pub(super) fn names(&self) -> Vec<String> {
-        self.connected.iter().map(|gate| gate.key().clone()).collect()
+    /// Names of the gates that are connected or expected back.
+    pub(super) fn names(&self, now: UnixTime) -> Vec<String> {
+        self.names_where(now, |_| true)
     }
 
-    /// Names of the gates that do not enforce a version yet.
-    pub(super) fn behind(&self, version: Version) -> Vec<String> {
-        let behind = self.connected.iter().filter(|gate| gate.enforces < Some(version));
-        behind.map(|gate| gate.key().clone()).collect()
+    /// Names of those that do not enforce a version yet.
+    pub(super) fn behind(&self, version: Version, now: UnixTime) -> Vec<String> {
+        self.names_where(now, |gate| gate.enforces < Some(version))
+    }
+
+    fn names_where(&self, now: UnixTime, holds: impl Fn(&ConnectedGate) -> bool) -> Vec<String> {
+        let expected = self.expected.iter().filter(|gate| now < *gate.value());
+        let expected: Vec<_> = expected.map(|gate| gate.key().clone()).collect();
+        let connected = self.connected.iter().filter(|gate| holds(gate));
+        connected.map(|gate| gate.key().clone()).chain(expected).collect()
     }
 
     /// Ends the connections of a principal.

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use scoregate_authz::{AuthMode, TokenAlgorithm, UnixTime};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::gates::Gates;
 use super::image::Image;
 use super::keyring::{Keyring, KeyringError, Location};
 use super::policy;
@@ -23,6 +25,9 @@ use crate::metrics::Metrics;
 const DATABASE: &str = "workspace.db";
 /// What is sealed to recognise a master key by. No secret.
 const MASTER_KEY_CHECK: &[u8] = b"scoregate master key check";
+
+/// For how long gates that were connected before a restart are expected back. Their back-off is shorter.
+const RETURN_TIME: Duration = Duration::from_secs(30);
 
 /// Why a workspace could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +82,7 @@ pub(super) async fn open(
     let row = opening.workspace().await?;
     let signing_keys = opening.signing_keys(&row.issuer).await?;
     let image = opening.image().await?;
+    let gates = opening.gates().await?;
     let Opening { database, store, keyring, .. } = opening;
     let workspace = Workspace {
         inner: Arc::new(Inner {
@@ -95,7 +101,7 @@ pub(super) async fn open(
             series: series(metrics, &image),
             image: watch::Sender::new(Arc::new(image)),
             tokens: super::Tokens::default(),
-            gates: super::Gates::default(),
+            gates,
             operations: super::Operations::default(),
             turns: Arc::default(),
         }),
@@ -232,6 +238,14 @@ impl Opening<'_> {
     async fn image(&self) -> Result<Image, OpenError> {
         let (version, rows) = self.store.entries().await.map_err(|error| self.failed(error))?;
         Ok(Image::new(version, rows, timestamp(self.now)))
+    }
+
+    /// The registry, with the gates that were connected before the restart.
+    async fn gates(&self) -> Result<Gates, OpenError> {
+        let gates = Gates::default();
+        let before = self.store.take_gates().await.map_err(|error| self.failed(error))?;
+        gates.expect(before, self.now + RETURN_TIME);
+        Ok(gates)
     }
 
     async fn commit(&self, change: Change) -> Result<u64, OpenError> {

@@ -101,7 +101,7 @@ impl Workspace {
     ///
     /// It is `Running` until every gate that was connected when the change was committed, or has connected since, has
     /// confirmed the revision. A gate that disconnects in the meantime still counts as missing: it goes on deciding from
-    /// memory.
+    /// memory. After a restart of the workspace, the gates that were connected before count as connected for 30 s.
     ///
     /// # Errors
     /// There is none of this id, or not any more: finished ones are kept for 7 days.
@@ -127,13 +127,14 @@ impl Workspace {
             created_at: timestamp(now),
             ended_at: None,
         };
-        OperationRow { operation, effect, waiting_for: self.inner.gates.names() }
+        OperationRow { operation, effect, waiting_for: self.inner.gates.names(now) }
     }
 
     /// Begins to wait for the gates, before the change is published to them.
     pub(super) fn begin_operation(&self, row: OperationRow, version: Version) {
         let deadline = self.deadline(&row.operation);
-        self.inner.operations.begin(row, version, deadline, || self.inner.gates.behind(version));
+        let behind = || self.inner.gates.behind(version, self.now());
+        self.inner.operations.begin(row, version, deadline, behind);
     }
 
     /// Goes on waiting for what was begun before a restart. What has run out meanwhile ends at once.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::domain::{
     KeyPair, NewService, Operation, Order, Page, Patch, ServiceFilter, ServiceRecord, WorkspaceError,
 };
-use super::store::{Change, CommitError, ListPosition, ServiceQuery, ServiceWrite, StoreError};
+use super::store::{Change, CommitError, ListPosition, OperationRow, ServiceQuery, ServiceWrite, StoreError};
 use super::{Workspace, keys, policy, timestamp};
 
 /// Most hosts, and most path prefixes, of a service: its policy has to stay a small message.
@@ -96,6 +96,31 @@ impl Workspace {
     /// # Errors
     /// There is none of this name, a place is taken, the flags contradict each other, a host or prefix cannot be one.
     pub async fn update_service(&self, name: &str, patch: Patch) -> Result<ServiceRecord, WorkspaceError> {
+        Ok(self.change_service(name, patch, None).await?.0)
+    }
+
+    /// Changes a service that was asked for as if it were new; the operation tells when the gates know it. Its uid and
+    /// its keys stay.
+    ///
+    /// # Errors
+    /// Those of [`Workspace::update_service`].
+    pub async fn overwrite_service(
+        &self,
+        name: &ServiceName,
+        patch: Patch,
+    ) -> Result<(ServiceRecord, Operation), WorkspaceError> {
+        let row = self.new_operation("Update", name, format!("`{name}` has been changed"));
+        let begun = row.operation.clone();
+        let (record, operation) = self.change_service(name.as_str(), patch, Some(row)).await?;
+        Ok((record, operation.unwrap_or(begun)))
+    }
+
+    async fn change_service(
+        &self,
+        name: &str,
+        patch: Patch,
+        operation: Option<OperationRow>,
+    ) -> Result<(ServiceRecord, Option<Operation>), WorkspaceError> {
         let turn = self.turn().await;
         let before = self.service(name).await?;
         let keys = self.keys_of(&before).await?;
@@ -107,11 +132,12 @@ impl Workspace {
                 record: Box::new(record.clone()),
                 expected: before.revision,
             }),
+            operation,
             ..Change::default()
         };
         let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &record.name))?;
         record.revision = committed.revision;
-        Ok(record)
+        Ok((record, committed.operation))
     }
 
     /// Deletes a service; `None` if there was none. Its tokens end with it: they belong to its uid.

@@ -216,6 +216,15 @@ pub(super) trait Store: Debug + Send + Sync {
     /// Forgets finished operations that began before a time.
     async fn prune_operations(&self, before: Timestamp) -> Result<(), StoreError>;
 
+    /// Notes that a gate is connected, by the connection of this number.
+    async fn remember_gate(&self, name: &str, connection: u64) -> Result<(), StoreError>;
+
+    /// Notes that it is not any more, unless it has another connection.
+    async fn forget_gate(&self, name: &str, connection: u64) -> Result<(), StoreError>;
+
+    /// The gates that were connected when the workspace ended. They are forgotten with this.
+    async fn take_gates(&self) -> Result<Vec<String>, StoreError>;
+
     /// Who has the credential of this hash.
     async fn principal_with(&self, credential: &CredentialHash) -> Result<Option<Principal>, StoreError>;
 

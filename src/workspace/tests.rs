@@ -1,1 +1,10 @@
+//! The workspace as a whole, on real files and over real connections.
 
+mod feed;
+mod fixture;
+mod operations;
+mod principals;
+mod restart;
+mod secrets;
+mod services;
+mod tokens;

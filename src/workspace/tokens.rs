@@ -99,7 +99,7 @@ impl Workspace {
         let version = scoregate_authz::Version { revision: key.revision, ..self.image().version() };
         let made = u64::try_from(key.created_at.as_millisecond()).unwrap_or_default();
         let had_time = self.now() >= Duration::from_millis(made) + self.inner.enforcement_timeout;
-        had_time && self.inner.gates.behind(version).is_empty()
+        had_time && self.inner.gates.behind(version, self.now()).is_empty()
     }
 
     fn is_fresh(&self, token: &IssuedToken) -> bool {

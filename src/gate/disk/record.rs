@@ -183,7 +183,7 @@ pub(super) fn append<M: Message>(file: &mut File, record: &M) -> io::Result<u64>
 pub(super) fn create(path: &Path) -> io::Result<File> {
     // One that was left over may belong to anybody.
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
     }
 }

@@ -16,6 +16,7 @@ use crate::shutdown::Shutdown;
 use crate::workspace::domain::Principal;
 use crate::workspace::gates::ConnectedGate;
 use crate::workspace::image::Image;
+use crate::workspace::store::StoreError;
 use crate::workspace::{Workspace, timestamp};
 use wire::gate_message::Message as GateMessage;
 
@@ -73,8 +74,10 @@ impl<'a> Session<'a> {
             status = session.write(held) => status,
             () = end.cancelled() => Status::aborted("another connection has taken this gate's name, or its principal is gone"),
             () = outgoing.closed() => Status::cancelled("the gate has gone"),
-            () = shutdown.stopping() => Status::unavailable("the workspace shuts down"),
+            // It stays in the store: it will be back, and is waited for then.
+            () = shutdown.stopping() => return Status::unavailable("the workspace shuts down"),
         };
+        session.forget().await;
         tracing::info!(gate = session.gate, connection, reason = status.message(), "a gate's feed has ended");
         status
     }
@@ -105,9 +108,24 @@ impl<'a> Session<'a> {
             end,
         };
         inner.gates.connect(&self.gate, gate);
+        self.note(inner.store.remember_gate(&self.gate, self.connection).await);
         self.workspace.count_gates();
         inner.operations.joined(&self.gate, held);
         self.workspace.end_due_operations().await;
+    }
+
+    async fn forget(&self) {
+        if self.workspace.inner.gates.disconnect(&self.gate, self.connection) {
+            self.note(self.workspace.inner.store.forget_gate(&self.gate, self.connection).await);
+        }
+    }
+
+    /// What gates are connected is only of use after a restart.
+    fn note(&self, written: Result<(), StoreError>) {
+        if let Err(error) = written {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(gate = self.gate, error, "it was not stored that a gate came or went");
+        }
     }
 
     async fn read(&self, incoming: &mut Streaming<wire::GateMessage>) -> Status {
@@ -115,7 +133,7 @@ impl<'a> Session<'a> {
             match incoming.message().await {
                 Ok(Some(wire::GateMessage { message })) => match message {
                     Some(GateMessage::Ack(ack)) => self.acknowledged(ack).await,
-                    Some(GateMessage::Nack(nack)) => self.refused(nack),
+                    Some(GateMessage::Nack(nack)) => self.refused(&nack),
                     Some(GateMessage::Hello(_)) => {
                         return Status::invalid_argument("a hello is the first message and only the first");
                     }
@@ -141,7 +159,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn refused(&self, nack: wire::Nack) {
+    fn refused(&self, nack: &wire::Nack) {
         let version = Version { epoch: nack.epoch, revision: nack.revision };
         let reason: String = nack.reason.chars().take(MAX_REASON).collect();
         tracing::warn!(gate = self.gate, %version, reason, "a gate refuses what it was sent: it gets all anew");

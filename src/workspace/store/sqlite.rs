@@ -24,7 +24,7 @@ use super::{
     Store, StoreError, WorkspaceRow,
 };
 use crate::workspace::domain::{Operation, OperationState, Principal, Role, ServiceRecord};
-use rows::{millis, unsigned};
+use rows::{integer, millis, unsigned};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -177,6 +177,29 @@ impl Store for SqliteStore {
 
     async fn prune_operations(&self, before: Timestamp) -> Result<(), StoreError> {
         operations::prune(&self.writer, before).await
+    }
+
+    async fn remember_gate(&self, name: &str, connection: u64) -> Result<(), StoreError> {
+        sqlx::query("INSERT OR REPLACE INTO connected_gates (name, connection) VALUES (?, ?)")
+            .bind(name)
+            .bind(integer(connection))
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    async fn forget_gate(&self, name: &str, connection: u64) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM connected_gates WHERE name = ? AND connection = ?")
+            .bind(name)
+            .bind(integer(connection))
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    async fn take_gates(&self) -> Result<Vec<String>, StoreError> {
+        let query = sqlx::query_scalar("DELETE FROM connected_gates RETURNING name");
+        Ok(query.fetch_all(&self.writer).await?)
     }
 
     async fn principal_with(&self, credential: &CredentialHash) -> Result<Option<Principal>, StoreError> {

@@ -1,0 +1,297 @@
+use std::time::Duration;
+
+use rstest::rstest;
+use scoregate_authz::{Slot, Version};
+use secrecy::ExposeSecret;
+use tonic::Code;
+
+use super::fixture::{Fixture, Served, TestGate, flags, new_service, now, until};
+use crate::proto::scoregate::policy::v1 as wire;
+use crate::workspace::{NewService, Patch, Role};
+use wire::gate_message::Message as GateMessage;
+use wire::workspace_message::Message;
+
+fn change(message: Message) -> wire::Change {
+    match message {
+        Message::Change(change) => change,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn names(change: &wire::Change) -> Vec<&str> {
+    change.entries.iter().map(|entry| entry.name.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_new_gate_gets_everything_and_then_each_change() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let workspace = &served.workspace;
+    workspace.create_service(new_service("first")).await.unwrap();
+    let mut gate = served.gate("g").await;
+    assert!(matches!(gate.take().await, Message::SnapshotPart(_)));
+    let keys = workspace.keys("first").await.unwrap();
+    assert_eq!(gate.decide("first", keys.secondary.expose(), now(&fixture)), "ok");
+    let (second, _) = workspace.create_service(new_service("second")).await.unwrap();
+    let message = change(gate.take().await);
+    assert_eq!(names(&message), ["second"]);
+    assert_eq!((message.from_revision, message.revision), (second.revision - 1, second.revision));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn t111_a_workspace_without_services_sends_a_complete_snapshot() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let mut gate = served.gate("g").await;
+    gate.take().await;
+    let snapshot = gate.snapshot.as_ref().unwrap();
+    assert_eq!(snapshot.services().count(), 0);
+    assert_eq!(snapshot.entries().len(), 1, "the verification key");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_gate_that_was_away_gets_only_what_changed() {
+    let fixture = Fixture::new();
+    let before = Served::start(&fixture).await;
+    for name in ["first", "second", "third"] {
+        before.workspace.create_service(new_service(name)).await.unwrap();
+    }
+    let mut gate = before.gate("g").await;
+    gate.take().await;
+    let held = gate.snapshot.clone();
+    let from = gate.version().revision;
+    drop(gate);
+    before.workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
+    before.stop().await;
+
+    let after = Served::start(&fixture).await;
+    after.workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
+    after.workspace.delete_service("second").await.unwrap();
+    let mut gate = after.gate_holding("g", held).await;
+    let message = change(gate.take().await);
+    assert_eq!((message.from_revision, message.revision), (from, from + 3));
+    let entries: Vec<_> = message.entries.iter().map(|entry| (entry.name.as_str(), entry.deleted)).collect();
+    assert_eq!(entries, [("first", false), ("", true)]);
+    served_state_is(&after, &gate);
+    after.stop().await;
+}
+
+fn served_state_is(served: &Served, gate: &TestGate) {
+    assert_eq!(served.workspace.image().state_hash(), gate.snapshot.as_ref().unwrap().state_hash());
+}
+
+#[tokio::test]
+async fn t025_a_deleted_service_is_gone_at_the_gate() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let (made, _) = served.workspace.create_service(new_service("first")).await.unwrap();
+    let keys = served.workspace.keys("first").await.unwrap();
+    let mut gate = served.gate("g").await;
+    gate.follow_to(made.revision).await;
+    assert_eq!(gate.decide("first", keys.primary.expose(), now(&fixture)), "ok");
+    let operation = served.workspace.delete_service("first").await.unwrap().unwrap();
+    gate.follow_to(operation.revision).await;
+    assert_eq!(gate.decide("first", keys.primary.expose(), now(&fixture)), "unknown_service");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_gate_that_has_everything_gets_a_heartbeat_only() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let mut gate = served.gate("g").await;
+    gate.take().await;
+    let mut again = served.gate_holding("g", gate.snapshot.clone()).await;
+    match again.next().await.unwrap() {
+        Message::Heartbeat(heartbeat) => {
+            let version = Version { epoch: heartbeat.epoch, revision: heartbeat.revision };
+            assert_eq!(version, gate.version());
+            assert_eq!(heartbeat.state_hash, gate.snapshot.unwrap().state_hash().0);
+        }
+        other => panic!("{other:?}"),
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_gate_of_another_workspace_gets_everything() {
+    let elsewhere = Fixture::new();
+    let other = Served::start(&elsewhere).await;
+    let mut gate = other.gate("g").await;
+    gate.take().await;
+    other.stop().await;
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let mut gate = served.gate_holding("g", gate.snapshot).await;
+    assert!(matches!(gate.next().await.unwrap(), Message::SnapshotPart(_)));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_change_is_followed_by_a_complete_snapshot() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let mut gate = served.gate("g").await;
+    gate.take().await;
+    let Version { epoch, revision } = gate.version();
+    let nack = wire::Nack { epoch, revision, reason: "the state hash differs".to_owned() };
+    gate.say(GateMessage::Nack(nack)).await;
+    assert!(matches!(gate.take().await, Message::SnapshotPart(_)));
+    let status = served.workspace.gates().remove(0);
+    assert_eq!(status.last_nack.unwrap().1, "the state hash differs");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_that_policy_does_not_show_has_no_entries() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let (made, _) = served.workspace.create_service(new_service("first")).await.unwrap();
+    let mut gate = served.gate("g").await;
+    gate.follow_to(made.revision).await;
+    let patch = Patch { description: Some(Some("text".to_owned())), ..Patch::default() };
+    served.workspace.update_service("first", patch).await.unwrap();
+    assert_eq!(change(gate.take().await).entries, []);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn digests_are_in_policy_in_key_mode_only() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let (made, _) = served.workspace.create_service(new_service("first")).await.unwrap();
+    let mut gate = served.gate("g").await;
+    gate.follow_to(made.revision).await;
+    let patch = Patch { auth: flags(false, true), ..Patch::default() };
+    served.workspace.update_service("first", patch).await.unwrap();
+    let message = change(gate.take().await);
+    let policy =
+        <wire::ServicePolicy as prost::Message>::decode(message.entries[0].content.as_slice()).unwrap();
+    assert_eq!(policy.auth_mode(), wire::AuthMode::Token);
+    assert_eq!((policy.primary, policy.secondary), (None, None));
+    served.stop().await;
+}
+
+#[rstest]
+#[case(Role::Owner)]
+#[case(Role::Reader)]
+#[tokio::test]
+async fn the_feed_is_for_gates_only(#[case] role: Role) {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let (_, credential) = served.workspace.create_principal("someone", role).await.unwrap();
+    let refused = TestGate::connect(&served.address, credential.expose_secret(), "g", None).await;
+    assert_eq!(refused.err().unwrap().code(), Code::PermissionDenied);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn the_feed_without_an_accepted_credential_is_refused() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let refused = TestGate::connect(&served.address, "sgc_nobody", "g", None).await;
+    assert_eq!(refused.err().unwrap().code(), Code::Unauthenticated);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_newer_connection_replaces_the_older() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let mut older = served.gate("g").await;
+    older.take().await;
+    let mut newer = served.gate("g").await;
+    newer.take().await;
+    let ended = loop {
+        if let Err(status) = older.next().await {
+            break status;
+        }
+    };
+    assert_eq!(ended.code(), Code::Aborted);
+    newer.ack().await;
+    until("the newer one is it", async || {
+        let gates = served.workspace.gates();
+        gates.len() == 1 && gates[0].enforces == Some(newer.version())
+    })
+    .await;
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_gate_whose_principal_is_deleted_is_cut_off() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let mut gate = served.gate("g").await;
+    gate.take().await;
+    let principal = served.workspace.principals().await.unwrap().remove(0);
+    served.workspace.delete_principal(&principal.name).await.unwrap();
+    let ended = loop {
+        if let Err(status) = gate.next().await {
+            break status;
+        }
+    };
+    assert_eq!(ended.code(), Code::Aborted);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_of_what_was_not_sent_does_not_count() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let mut gate = served.gate("g").await;
+    gate.take().await;
+    gate.say(GateMessage::Ack(wire::Ack { epoch: 1, revision: 1000 })).await;
+    gate.say(GateMessage::Ack(wire::Ack { epoch: 2, revision: 1 })).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(served.workspace.gates()[0].enforces, None);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_hello_ends_the_feed() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let mut gate = served.gate("g").await;
+    gate.take().await;
+    gate.say(GateMessage::Hello(wire::Hello::default())).await;
+    let ended = loop {
+        if let Err(status) = gate.next().await {
+            break status;
+        }
+    };
+    assert_eq!(ended.code(), Code::InvalidArgument);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_gate_without_a_name_is_refused() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let mut gate = served.gate("").await;
+    assert_eq!(gate.next().await.unwrap_err().code(), Code::InvalidArgument);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn many_changes_reach_a_gate_in_order_and_without_gaps() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let mut gate = served.gate("g").await;
+    gate.take().await;
+    let workspace = served.workspace.clone();
+    let writer = tokio::spawn(async move {
+        let mut last = 0;
+        for number in 0..60 {
+            let new = NewService { auth: flags(false, false), ..new_service(&format!("svc{number}")) };
+            last = workspace.create_service(new).await.unwrap().0.revision;
+        }
+        last
+    });
+    // Each change must follow the one before it and lead to the hash that it says, or the snapshot refuses it.
+    gate.follow_to(61).await;
+    assert_eq!(writer.await.unwrap(), gate.version().revision);
+    served_state_is(&served, &gate);
+    served.stop().await;
+}

@@ -1,0 +1,252 @@
+//! The commands to a workspace, run as a user runs them.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use scoregate::workspace::Role;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::harness::TestWorkspace;
+
+fn command(test: &TestWorkspace, credential: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scoregate"));
+    command.args(arguments).env_clear().env("SCOREGATE_WORKSPACE", &test.base);
+    command.env("SCOREGATE_CREDENTIAL", credential);
+    command
+}
+
+/// Runs it as the owner.
+async fn run(test: &TestWorkspace, arguments: &[&str]) -> Output {
+    command(test, &test.owner, arguments).output().await.unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Runs it as the owner; it must succeed. What people see.
+async fn shown(test: &TestWorkspace, arguments: &[&str]) -> String {
+    let output = run(test, arguments).await;
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The same for programs.
+async fn json(test: &TestWorkspace, arguments: &[&str]) -> Value {
+    let shown = shown(test, &[arguments, &["--output", "json"]].concat()).await;
+    serde_json::from_str(&shown).unwrap()
+}
+
+/// Runs it; it must fail. Exit code and message.
+async fn refused(mut command: Command) -> (i32, String) {
+    let output = command.output().await.unwrap();
+    assert_eq!(text(&output.stdout), "");
+    (output.status.code().unwrap(), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn service_commands() {
+    let test = TestWorkspace::start().await;
+    let created = shown(
+        &test,
+        &[
+            "service",
+            "create",
+            "svc",
+            "--auth",
+            "token",
+            "--host",
+            "Svc.example",
+            "--tag",
+            "a=b",
+            "--description",
+            "d",
+        ],
+    );
+    insta::assert_snapshot!(created.await, @r"
+    name           svc
+    type           AKS
+    auth           token
+    description    d
+    tags           a=b
+    hosts          svc.example
+    path prefixes  /api/v1/service/svc
+    created        2024-05-01T10:00:00Z
+    updated        2024-05-01T10:00:00Z
+    scoring uri    https://models.example/api/v1/service/svc/score
+    ");
+    insta::assert_snapshot!(shown(&test, &["service", "show", "svc"]).await, @r"
+    name           svc
+    type           AKS
+    auth           token
+    description    d
+    tags           a=b
+    hosts          svc.example
+    path prefixes  /api/v1/service/svc
+    created        2024-05-01T10:00:00Z
+    updated        2024-05-01T10:00:00Z
+    scoring uri    https://models.example/api/v1/service/svc/score
+    ");
+    shown(&test, &["service", "create", "other", "--compute-type", "aci", "--host", "other.example"]).await;
+    insta::assert_snapshot!(shown(&test, &["service", "list"]).await, @r"
+    NAME   TYPE  AUTH      UPDATED               SCORING URI
+    other  ACI   disabled  2024-05-01T10:00:00Z  https://other.example/score
+    svc    AKS   token     2024-05-01T10:00:00Z  https://models.example/api/v1/service/svc/score
+    ");
+    assert_eq!(json(&test, &["service", "list", "--compute-type", "AKS"]).await[0]["name"], "svc");
+
+    let updated = json(&test, &["service", "update", "svc", "--auth", "key", "--description", ""]).await;
+    assert_eq!((&updated["authEnabled"], &updated["description"]), (&json!(true), &json!(null)));
+    assert_eq!(updated["kvTags"], json!({ "a": "b" }), "what is not mentioned stays");
+
+    insta::assert_snapshot!(shown(&test, &["service", "delete", "svc"]).await, @"deleted `svc`: no gate accepts its keys or tokens any more");
+    insta::assert_snapshot!(shown(&test, &["service", "delete", "svc"]).await, @"there was no service `svc`");
+}
+
+#[tokio::test]
+async fn service_list_follows_all_pages() {
+    let test = TestWorkspace::start().await;
+    // One more than the largest page.
+    for index in 0..501 {
+        test.create(&format!("svc-{index}"), json!({})).await;
+    }
+    assert_eq!(json(&test, &["service", "list"]).await.as_array().unwrap().len(), 501);
+}
+
+#[tokio::test]
+async fn key_show_and_regenerate() {
+    let test = TestWorkspace::start().await;
+    let keys = json!({ "primaryKey": "the-primary-key-1", "secondaryKey": "the-secondary-key-1" });
+    test.create("svc", json!({ "keys": keys })).await;
+    assert_eq!(json(&test, &["key", "show", "svc"]).await, keys);
+    insta::assert_snapshot!(shown(&test, &["key", "show", "svc"]).await, @r"
+    primary    the-primary-key-1
+    secondary  the-secondary-key-1
+    ");
+
+    insta::assert_snapshot!(shown(&test, &["key", "regenerate", "svc", "primary"]).await, @r"
+    regenerated the primary key of `svc`: no gate accepts the old one any more
+    show it with: scoregate key show svc
+    ");
+    let after = json(&test, &["key", "show", "svc"]).await;
+    assert_ne!(after["primaryKey"], keys["primaryKey"]);
+    assert_eq!(after["secondaryKey"], keys["secondaryKey"]);
+    assert_eq!(json(&test, &["key", "regenerate", "svc", "primary"]).await["state"], "Succeeded");
+}
+
+#[tokio::test]
+async fn key_regenerate_reads_the_value_from_a_file_or_standard_input() {
+    let test = TestWorkspace::start().await;
+    test.create("svc", json!({})).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "the-key-from-a-file\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    shown(&test, &["key", "regenerate", "svc", "primary", "--value-file", path]).await;
+
+    let arguments = ["key", "regenerate", "svc", "secondary", "--value-file", "-"];
+    let mut child = command(&test, &test.owner, &arguments).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"the-key-from-stdin").await.unwrap();
+    assert!(child.wait().await.unwrap().success());
+
+    let keys = json!({ "primaryKey": "the-key-from-a-file", "secondaryKey": "the-key-from-stdin" });
+    assert_eq!(json(&test, &["key", "show", "svc"]).await, keys);
+}
+
+#[tokio::test]
+async fn key_regenerate_that_a_gate_does_not_confirm_has_an_exit_code_of_its_own() {
+    let test = TestWorkspace::start().await;
+    test.create("svc", json!({})).await;
+    let _gate = test.silent_gate().await;
+    let regenerate = refused(command(&test, &test.owner, &["key", "regenerate", "svc", "primary"]));
+    let time_goes_by = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            test.clock.advance(Duration::from_secs(1));
+        }
+    };
+    let (code, message) = tokio::select! {
+        refused = regenerate => refused,
+        () = time_goes_by => unreachable!("time has no end"),
+    };
+    assert_eq!(code, 4);
+    insta::assert_snapshot!(message, @"error: not confirmed by every gate: the primary key of `svc` has changed, but these gates have not confirmed it within 10 s and may decide as before until they do: `silent`");
+}
+
+#[tokio::test]
+async fn token_get() {
+    let test = TestWorkspace::start().await;
+    test.create("svc", json!({ "aadAuthEnabled": true })).await;
+    let token = json(&test, &["token", "get", "svc", "--expires-in", "2s"]).await;
+    let members: Vec<_> = token.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(members, ["accessToken", "expiryOn", "refreshAfter", "tokenType"]);
+    let shown = shown(&test, &["token", "get", "svc"]).await;
+    let times: Vec<_> = shown.lines().skip(1).collect();
+    insta::assert_snapshot!(times.join("\n"), @r"
+    expires        2024-05-01T22:00:00Z
+    refresh after  2024-05-01T11:00:00Z
+    ");
+}
+
+#[tokio::test]
+async fn principal_commands() {
+    let test = TestWorkspace::start().await;
+    let robot = json(&test, &["principal", "create", "robot", "--role", "reader"]).await;
+    let as_robot = command(&test, robot["credential"].as_str().unwrap(), &["service", "list"]).output();
+    assert!(as_robot.await.unwrap().status.success());
+    insta::assert_snapshot!(shown(&test, &["principal", "list"]).await, @r"
+    NAME   ROLE    CREATED
+    owner  owner   2024-05-01T10:00:00Z
+    robot  reader  2024-05-01T10:00:00Z
+    ");
+    insta::assert_snapshot!(shown(&test, &["principal", "delete", "robot"]).await, @"deleted `robot`: its credential is refused from now on");
+}
+
+#[tokio::test]
+async fn credential_file_is_read() {
+    let test = TestWorkspace::start().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{}\n", test.owner)).unwrap();
+    let arguments = ["service", "list", "--credential-file", file.path().to_str().unwrap()];
+    let output = command(&test, "not-this-one", &arguments).output().await.unwrap();
+    assert!(output.status.success());
+}
+
+#[tokio::test]
+async fn refusals_say_what_to_do_and_have_exit_codes() {
+    let test = TestWorkspace::start().await;
+    test.create("svc", json!({})).await;
+    let reader = test.principal(Role::Reader).await;
+    let owner = test.owner.clone();
+
+    let mut nobody = command(&test, "", &["service", "list"]);
+    nobody.env_remove("SCOREGATE_CREDENTIAL");
+    let mut no_url = command(&test, &owner, &["service", "list"]);
+    no_url.env("SCOREGATE_WORKSPACE", "workspace:8181");
+    let mut nowhere = command(&test, &owner, &["service", "list"]);
+    nowhere.env("SCOREGATE_WORKSPACE", "http://127.0.0.1:1");
+    let cases = [
+        (nobody, 64, "set SCOREGATE_CREDENTIAL"),
+        (no_url, 64, "write it as `http://HOST:PORT`"),
+        (nowhere, 1, "is `scoregate up` running there?"),
+        (command(&test, "wrong", &["service", "list"]), 3, "does not accept the credential"),
+        (command(&test, &reader, &["key", "show", "svc"]), 3, "this needs the role `contributor`"),
+        (command(&test, &owner, &["service", "show", "none"]), 3, "no service is named `none`"),
+        (command(&test, &owner, &["service", "create", "svc"]), 3, "exists already"),
+        (command(&test, &owner, &["token", "get", "svc"]), 3, "it has no tokens"),
+        (command(&test, &owner, &["service", "show", "Bad_Name"]), 2, "3 to 32 lower-case letters"),
+        (command(&test, &owner, &["service", "create", "new", "--tag", "x"]), 2, "`KEY=VALUE`"),
+        (command(&test, &owner, &["service", "update", "svc"]), 2, "required"),
+        (command(&test, &owner, &["key", "regenerate", "svc", "third"]), 2, "possible values"),
+        (command(&test, &owner, &["token", "get", "svc", "--expires-in", "soon"]), 2, "`2s`"),
+        (command(&test, &owner, &["principal", "create", "x", "--role", "king"]), 2, "a role is"),
+    ];
+    for (command, exit, part) in cases {
+        let shown = format!("{command:?}");
+        let (code, message) = refused(command).await;
+        assert_eq!(code, exit, "{shown}: {message}");
+        assert!(message.contains(part), "{shown}: {message}");
+        assert!(!message.contains(&owner), "a credential in an error: {message}");
+    }
+}

@@ -1,0 +1,11 @@
+//! `{workspace}/services`
+
+mod create;
+mod delete;
+mod keys;
+mod list;
+mod logs;
+mod read;
+mod token;
+mod update;
+mod validate;

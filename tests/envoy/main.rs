@@ -1,0 +1,15 @@
+//! The whole system through a real Envoy, as its callers, its owners and its operators see it.
+//!
+//! One program, because it is linked once. `make test` installs Envoy; without it these tests fail.
+
+mod answers;
+mod credentials;
+mod enforcement;
+mod health;
+mod identity;
+mod lifecycle;
+mod metrics;
+mod outage;
+mod paths;
+mod support;
+mod targets;

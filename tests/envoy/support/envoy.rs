@@ -1,0 +1,165 @@
+//! A real Envoy with the configuration that is shipped, `envoy/sidecar.yaml`, changed only where a test must.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Process, Request, new_path, wait_for};
+
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.parts/envoy/bin/envoy");
+const SIDECAR: &str = include_str!("../../../envoy/sidecar.yaml");
+
+/// What differs from the shipped configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct EnvoyOptions {
+    /// Gates, `host:port` or `unix:PATH`.
+    pub(crate) gates: Vec<String>,
+    /// The model server.
+    pub(crate) model: SocketAddr,
+    /// Services that have a route.
+    pub(crate) services: Vec<String>,
+    /// Headers as they came, instead of joined ones.
+    pub(crate) raw_headers: bool,
+    /// Texts in the configuration and what stands in their places.
+    pub(crate) edits: Vec<(&'static str, &'static str)>,
+}
+
+impl EnvoyOptions {
+    pub(crate) fn new(gate: &str, model: SocketAddr) -> Self {
+        let gates = vec![gate.to_owned()];
+        Self { gates, model, services: Vec::new(), raw_headers: true, edits: Vec::new() }
+    }
+
+    pub(crate) fn service(mut self, name: &str) -> Self {
+        self.services.push(name.to_owned());
+        self
+    }
+
+    pub(crate) fn edit(mut self, from: &'static str, to: &'static str) -> Self {
+        self.edits.push((from, to));
+        self
+    }
+
+    fn config(&self) -> String {
+        let mut config = SIDECAR.to_owned();
+        replace_address(&mut config, "listen", "127.0.0.1:0");
+        replace_address(&mut config, "admin", "127.0.0.1:0");
+        replace_address(&mut config, "model", &self.model.to_string());
+        replace_address(&mut config, "gate", &self.gates[0]);
+        for gate in &self.gates[1..] {
+            config.push_str(&format!("        - endpoint:\n            address: {}\n", envoy_address(gate)));
+        }
+        if !self.raw_headers {
+            replace(&mut config, "encode_raw_headers: true", "encode_raw_headers: false");
+        }
+        for (from, to) in &self.edits {
+            replace(&mut config, from, to);
+        }
+        add_routes(&mut config, &self.services);
+        config
+    }
+}
+
+fn replace(config: &mut String, from: &str, to: &str) {
+    assert_eq!(config.matches(from).count(), 1, "`{from}` in sidecar.yaml");
+    *config = config.replace(from, to);
+}
+
+/// Replaces the address on the line that ends with `# @mark`.
+fn replace_address(config: &mut String, mark: &str, address: &str) {
+    let mark = format!("  # @{mark}");
+    let line = config.lines().find(|line| line.ends_with(&mark)).expect("a marked line").to_owned();
+    let (key, _) = line.split_once("address:").expect("an address on it");
+    replace(config, &line, &format!("{key}address: {}{mark}", envoy_address(address)));
+}
+
+fn envoy_address(address: &str) -> String {
+    match address.strip_prefix("unix:") {
+        Some(path) => format!("{{ pipe: {{ path: {path} }} }}"),
+        None => {
+            let (host, port) = address.rsplit_once(':').expect("an address with a port");
+            format!("{{ socket_address: {{ address: {host}, port_value: {port} }} }}")
+        }
+    }
+}
+
+/// Repeats the route of `forecast` for other services.
+fn add_routes(config: &mut String, services: &[String]) {
+    let start = config.find("              - match: { prefix: /api/v1/service/forecast/ }").expect("the route");
+    let end = config.find("              - match: { prefix: /api/v1/service/ranking/ }").expect("the next route");
+    let route = config[start..end].to_owned();
+    let routes: String = services.iter().map(|service| route.replace("forecast", service)).collect();
+    config.insert_str(start, &routes);
+}
+
+/// A running Envoy.
+#[derive(Debug)]
+pub(crate) struct Envoy {
+    process: Process,
+    admin: SocketAddr,
+    /// Where callers come in, in HTTP/1.1 and HTTP/2.
+    pub(crate) address: SocketAddr,
+}
+
+impl Envoy {
+    pub(crate) fn start(options: &EnvoyOptions) -> Self {
+        let program = Path::new(PROGRAM);
+        assert!(program.exists(), "{PROGRAM} is missing: `make test`, or `python3 tools/parts.py envoy`, installs it");
+        let (config, admin) = (new_path("envoy.yaml"), new_path("envoy-admin"));
+        std::fs::write(&config, options.config()).unwrap();
+        let (config, admin_path) = (config.to_str().unwrap(), admin.to_str().unwrap());
+        let files = ["-c", config, "--admin-address-path", admin_path];
+        // With hot restart, Envoy ends when the thread that started it ends, and a test's thread does.
+        let others = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "--drain-time-s", "1"];
+        let flush = ["--file-flush-interval-msec", "10"];
+        let mut process = Process::start("envoy", program, files.iter().chain(&others).chain(&flush), &[]);
+        let admin = process.wait_ready(|| std::fs::read_to_string(&admin).ok()?.trim().parse().ok());
+        let address = process.wait_ready(|| listening(admin));
+        Self { process, admin, address }
+    }
+
+    /// The counters and gauges whose name contains a text.
+    pub(crate) fn stats(&self, part: &str) -> HashMap<String, u64> {
+        let answer = Request::get(&format!("/stats?filter={part}")).send(self.admin);
+        let split = |line: &str| {
+            let (name, value) = line.split_once(": ")?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        answer.text().lines().filter_map(split).collect()
+    }
+
+    /// The access log's line of the request to this path, which no other request has. Waits for it.
+    pub(crate) fn access_log(&self, path: &str) -> Value {
+        wait_for(&format!("{path} in the access log"), Duration::from_secs(5), || {
+            let log = self.process.log();
+            let lines = log.lines().filter(|line| line.starts_with('{'));
+            let mut lines = lines.filter(|line| line.contains(path)).filter_map(|line| serde_json::from_str(line).ok());
+            lines.find(|line: &Value| line["path"] == path)
+        })
+    }
+
+    /// Its log without the access log: the end of it.
+    pub(crate) fn complaints(&self) -> String {
+        let log = self.process.log();
+        let mut lines: Vec<_> = log.lines().filter(|line| !line.starts_with('{')).rev().take(30).collect();
+        lines.reverse();
+        lines.join("\n")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+/// Where the listener is, once Envoy takes requests.
+fn listening(admin: SocketAddr) -> Option<SocketAddr> {
+    if Request::get("/ready").try_send(admin).ok()?.status != 200 {
+        return None;
+    }
+    let listeners = Request::get("/listeners?format=json").send(admin).json();
+    let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
+    format!("{}:{}", address["address"].as_str()?, address["port_value"]).parse().ok()
+}

@@ -1,0 +1,170 @@
+//! The binary under test, in its roles.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use super::addresses::Addresses;
+use super::{Answer, Process, Request, Workspace, new_path};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_scoregate");
+
+/// A long-running `scoregate` that is ready.
+#[derive(Debug)]
+pub(crate) struct Scoregate {
+    pub(crate) process: Process,
+    pub(crate) addresses: Addresses,
+}
+
+/// The drain delay in tests: long enough for Envoy's health checks, and no longer.
+pub(crate) const DRAIN_DELAY: Duration = Duration::from_millis(700);
+
+impl Scoregate {
+    /// Starts it and waits until it has written its addresses.
+    pub(crate) fn start(role: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let file = new_path("addresses.json");
+        let mut process = Self::start_unready(role, arguments, environment, &file);
+        let addresses = process.wait_ready(|| Addresses::read(&file));
+        Self { process, addresses }
+    }
+
+    /// Starts it and waits for nothing.
+    pub(crate) fn start_unready(
+        role: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        addresses: &Path,
+    ) -> Process {
+        let drain_delay = format!("{}ms", DRAIN_DELAY.as_millis());
+        let defaults = [("SCOREGATE__SHUTDOWN__DRAIN_DELAY", drain_delay.as_str())];
+        let addresses = ["--addresses-file", addresses.to_str().unwrap()];
+        let arguments = [&[role], arguments, &addresses].concat();
+        Process::start(role, Path::new(PROGRAM), arguments, &[&defaults, environment].concat())
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+        let mut command = std::process::Command::new(PROGRAM);
+        command.args(arguments).envs(environment.iter().copied()).output().unwrap()
+    }
+
+    /// Asks the admin listener.
+    pub(crate) fn admin(&self, path: &str) -> Answer {
+        Request::get(path).send(self.addresses.socket("admin"))
+    }
+
+    /// The value of one series, by its text in front of the value.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let text = self.admin("/metrics").text().to_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no `{series}` in\n{text}")).parse().unwrap()
+    }
+
+    /// Ends it in order.
+    pub(crate) fn stop(&mut self) -> std::process::ExitStatus {
+        self.process.signal("TERM");
+        self.process.wait(Duration::from_secs(15))
+    }
+}
+
+/// A workspace by itself.
+#[derive(Debug)]
+pub(crate) struct WorkspaceProcess {
+    pub(crate) scoregate: Scoregate,
+    pub(crate) data_dir: PathBuf,
+    environment: Vec<(&'static str, &'static str)>,
+}
+
+impl WorkspaceProcess {
+    pub(crate) fn start(environment: &[(&'static str, &'static str)]) -> Self {
+        let (data_dir, environment) = (new_path("workspace"), environment.to_vec());
+        let scoregate = Self::start_at(&data_dir, ["127.0.0.1:0"; 3], &environment);
+        Self { scoregate, data_dir, environment }
+    }
+
+    fn start_at(data_dir: &Path, listen: [&str; 3], environment: &[(&str, &str)]) -> Scoregate {
+        let [workspace, feed, admin] = listen;
+        let arguments = [
+            ["--data-dir", data_dir.to_str().unwrap(), "--workspace-listen", workspace],
+            ["--feed-listen", feed, "--admin-listen", admin],
+        ];
+        Scoregate::start("workspace", arguments.as_flattened(), environment)
+    }
+
+    /// Starts it again where it was, after it ended.
+    pub(crate) fn restart(&mut self) {
+        let before = &self.scoregate.addresses;
+        let listen = ["workspace", "feed", "admin"].map(|name| before.socket(name).to_string());
+        let listen = listen.each_ref().map(String::as_str);
+        self.scoregate = Self::start_at(&self.data_dir, listen, &self.environment);
+    }
+
+    /// Its REST, as the owner.
+    pub(crate) fn client(&self) -> Workspace {
+        Workspace::of(&self.scoregate.addresses, &self.data_dir)
+    }
+}
+
+/// A gate by itself.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) scoregate: Scoregate,
+    arguments: Vec<String>,
+    environment: Vec<(&'static str, &'static str)>,
+}
+
+impl Gate {
+    /// Starts a gate of this workspace, with a principal of its own.
+    pub(crate) fn start(workspace: &WorkspaceProcess, name: &str) -> Self {
+        let feed = workspace.scoregate.addresses.socket("feed");
+        Self::start_with(&workspace.client(), feed, &workspace.data_dir, name, &["127.0.0.1:0"], &[])
+    }
+
+    pub(crate) fn start_with(
+        workspace: &Workspace,
+        feed: SocketAddr,
+        workspace_dir: &Path,
+        name: &str,
+        listen: &[&str],
+        environment: &[(&'static str, &'static str)],
+    ) -> Self {
+        let credential = new_path("gate-credential");
+        std::fs::write(&credential, workspace.create_principal(name, "gate")).unwrap();
+        let path = |path: PathBuf| path.into_os_string().into_string().unwrap();
+        let mut arguments = vec!["--name".to_owned(), name.to_owned(), "--feed".to_owned(), feed.to_string()];
+        arguments.extend(["--credential-file".to_owned(), path(credential)]);
+        arguments.extend(["--pepper-file".to_owned(), path(workspace_dir.join("pepper"))]);
+        arguments.extend(["--data-dir".to_owned(), path(new_path("gate"))]);
+        arguments.extend(["--admin-listen".to_owned(), "127.0.0.1:0".to_owned()]);
+        for address in listen {
+            arguments.extend(["--ext-authz-listen".to_owned(), (*address).to_owned()]);
+        }
+        let environment = environment.to_vec();
+        Self { scoregate: start_gate(&arguments, &environment), arguments, environment }
+    }
+
+    /// Starts it again on its check port, after it ended.
+    pub(crate) fn restart(&mut self) {
+        let address = self.check_address();
+        let listen = self.arguments.iter().position(|argument| argument == "--ext-authz-listen").unwrap();
+        self.arguments[listen + 1] = address;
+        self.scoregate = start_gate(&self.arguments, &self.environment);
+    }
+
+    /// Starts a second one with the same arguments, which must not stay.
+    pub(crate) fn run_again(&self) -> Output {
+        let arguments: Vec<_> = self.arguments.iter().map(String::as_str).collect();
+        Scoregate::run(&[&["gate"], arguments.as_slice()].concat(), &[])
+    }
+
+    /// As `--ext-authz-listen` takes it.
+    pub(crate) fn check_address(&self) -> String {
+        self.scoregate.addresses.text("ext_authz").to_owned()
+    }
+}
+
+fn start_gate(arguments: &[String], environment: &[(&str, &str)]) -> Scoregate {
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    Scoregate::start("gate", &arguments, environment)
+}

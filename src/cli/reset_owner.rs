@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use super::GlobalArgs;
 use super::serve::{ServeError, load};
 use crate::clock::SystemClock;
-use crate::config::{self, write_secret};
+use crate::config::{self, DataDir, write_secret};
 use crate::metrics::Metrics;
 use crate::workspace::Workspace;
 
@@ -30,7 +30,8 @@ pub(super) fn run(global: &GlobalArgs, args: &ResetOwnerArgs) -> Result<ExitCode
         let what = format!("there is no workspace in `{}`", loaded.data_dir.display());
         return Err(ServeError::Io { what, source });
     }
-    let (data_dir, config) = config::workspace(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
+    let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
+    let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let failed = |source| ServeError::Io { what: "cannot start a runtime".to_owned(), source };
     let credential = runtime.map_err(failed)?.block_on(async {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use scoregate_authz::{PEPPER_MIN_LENGTH, Pepper};
+use scoregate_authz::Pepper;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::GlobalArgs;
@@ -13,7 +13,7 @@ use super::serve::{
     Addresses, GateFlags, Loaded, Process, ServeArgs, ServeError, WorkspaceFlags, load, until_ready,
 };
 use super::workspace::{RunningWorkspace, start_workspace};
-use crate::config::{self, write_secret};
+use crate::config::{self, DataDir, write_secret};
 use crate::listen::{ListenAddress, Listener};
 use crate::workspace::{Role, Workspace, WorkspaceError};
 
@@ -34,16 +34,16 @@ const OWN_GATE: &str = "up-gate";
 /// Runs until a signal ends it.
 pub(super) fn run(global: &GlobalArgs, args: &UpArgs) -> Result<ExitCode, ServeError> {
     let loaded = load(global, |sources| args.gate.apply(args.workspace.apply(args.serve.apply(sources))))?;
-    // Validated before anything is made, with secrets that are none yet.
-    let nothing = Pepper::new(&[0; PEPPER_MIN_LENGTH]).map_err(|error| ServeError::Gate(error.into()))?;
-    gate_config(&loaded, SecretString::default(), nothing)?;
-    let (data_dir, config) = config::workspace(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
+    let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
+    let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
+    // Validated before anything starts, with a credential that is no secret yet.
+    gate_config(&loaded, &data_dir, SecretString::default(), config.pepper.clone())?;
     let pepper = config.pepper.clone();
     Process::run(&loaded.process, async |process: Process| {
         let admin = Listener::bind(&config.admin_listen).await?;
         let workspace = start_workspace(&config, &process).await?;
         let credential = own_credential(&workspace.workspace, data_dir.path()).await?;
-        let mut gate_config = gate_config(&loaded, credential, pepper)?;
+        let mut gate_config = gate_config(&loaded, &data_dir, credential, pepper)?;
         gate_config.feed = connectable(&workspace.feed);
         let check_ports = bind_check_ports(&gate_config).await?;
         let gate = start_gate(gate_config, check_ports, admin, &process).await?;
@@ -65,10 +65,11 @@ pub(super) fn run(global: &GlobalArgs, args: &UpArgs) -> Result<ExitCode, ServeE
 
 fn gate_config(
     loaded: &Loaded,
+    data_dir: &DataDir,
     credential: SecretString,
     pepper: Pepper,
 ) -> Result<config::GateConfig, config::ConfigError> {
-    let own = loaded.data_dir.join("gate");
+    let own = data_dir.path().join("gate");
     config::gate(&loaded.shape, &loaded.sources, &own, Some((credential, pepper)))
 }
 

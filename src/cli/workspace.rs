@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use super::GlobalArgs;
 use super::serve::{Addresses, Process, ServeArgs, ServeError, WorkspaceFlags, load, until_ready};
 use crate::admin::{self, Health};
-use crate::config::{self, WorkspaceConfig, write_secret};
+use crate::config::{self, DataDir, WorkspaceConfig, write_secret};
 use crate::listen::{ListenAddress, Listener};
 use crate::workspace::http::{self, PublicUrls};
 use crate::workspace::{Workspace, WorkspaceError};
@@ -26,7 +26,8 @@ pub(super) struct WorkspaceArgs {
 /// Runs until a signal ends it.
 pub(super) fn run(global: &GlobalArgs, args: &WorkspaceArgs) -> Result<ExitCode, ServeError> {
     let loaded = load(global, |sources| args.workspace.apply(args.serve.apply(sources)))?;
-    let (_data_dir, config) = config::workspace(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
+    let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
+    let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
     Process::run(&loaded.process, async |process: Process| {
         let admin = Listener::bind(&config.admin_listen).await?;
         let workspace = start_workspace(&config, &process).await?;

@@ -141,63 +141,53 @@ fn gate_peppers(shape: &Shape, sources: &Sources) -> Result<Vec<Pepper>, ConfigE
     shape.gate.pepper_files.iter().map(read).collect()
 }
 
-/// What a workspace needs, with its data directory. Secrets that no key points to are made there at the first start, after
-/// everything else was found to be in order.
+/// What a workspace needs. Secrets that no key points to are made in the data directory at the first start.
 ///
 /// # Errors
 /// A key that cannot be as it is, or a secret that is missing while the database that needs it is there.
 pub fn workspace(
     shape: &Shape,
     sources: &Sources,
-    data_dir: &Path,
-) -> Result<(DataDir, WorkspaceConfig), ConfigError> {
+    data_dir: &DataDir,
+) -> Result<WorkspaceConfig, ConfigError> {
     let workspace = &shape.workspace;
+    let year = Duration::from_secs(366 * 24 * 3600);
     let second = Duration::from_secs(1);
-    let (hour, year) = (3600 * second, 366 * 24 * 3600 * second);
     let token_lifetime =
         within(sources, "workspace.token_lifetime", workspace.token_lifetime, second..=year)?;
-    let token_refresh_after = within(
-        sources,
-        "workspace.token_refresh_after",
-        workspace.token_refresh_after,
-        second..=token_lifetime,
-    )?;
-    let token_algorithm = TokenAlgorithm::named(&workspace.token_algorithm).ok_or_else(|| {
-        let problem = format!("`{}` is not ES256, RS256 or EdDSA", workspace.token_algorithm);
-        sources.error("workspace.token_algorithm", Problem::Form(problem))
-    })?;
-    let enforcement_timeout =
-        within(sources, "workspace.enforcement_timeout", workspace.enforcement_timeout, second..=hour)?;
-    let scope = WorkspaceScope {
-        subscription: segment(sources, "workspace.subscription", &workspace.subscription)?,
-        resource_group: segment(sources, "workspace.resource_group", &workspace.resource_group)?,
-        name: segment(sources, "workspace.name", &workspace.name)?,
-    };
-    let workspace_listen = address(shape, sources, "workspace.listen", &workspace.listen)?;
-    let feed_listen = address(shape, sources, "workspace.feed_listen", &workspace.feed_listen)?;
-    let admin_listen = address(shape, sources, "admin.listen", &shape.admin.listen)?;
-    let public_url = url(sources, "workspace.public_url", workspace.public_url.as_ref())?;
-    let scoring_base_url = url(sources, "workspace.scoring_base_url", workspace.scoring_base_url.as_ref())?;
-    let issuer = url(sources, "workspace.issuer", workspace.issuer.as_ref())?;
-
-    let data_dir = DataDir::lock(data_dir)?;
-    let config = WorkspaceConfig {
+    Ok(WorkspaceConfig {
+        data_dir: data_dir.path().to_owned(),
+        workspace_listen: address(shape, sources, "workspace.listen", &workspace.listen)?,
+        feed_listen: address(shape, sources, "workspace.feed_listen", &workspace.feed_listen)?,
+        admin_listen: address(shape, sources, "admin.listen", &shape.admin.listen)?,
+        scope: WorkspaceScope {
+            subscription: segment(sources, "workspace.subscription", &workspace.subscription)?,
+            resource_group: segment(sources, "workspace.resource_group", &workspace.resource_group)?,
+            name: segment(sources, "workspace.name", &workspace.name)?,
+        },
+        public_url: url(sources, "workspace.public_url", workspace.public_url.as_ref())?,
+        scoring_base_url: url(sources, "workspace.scoring_base_url", workspace.scoring_base_url.as_ref())?,
+        issuer: url(sources, "workspace.issuer", workspace.issuer.as_ref())?,
+        token_refresh_after: within(
+            sources,
+            "workspace.token_refresh_after",
+            workspace.token_refresh_after,
+            second..=token_lifetime,
+        )?,
+        token_lifetime,
+        token_algorithm: TokenAlgorithm::named(&workspace.token_algorithm).ok_or_else(|| {
+            let problem = format!("`{}` is not ES256, RS256 or EdDSA", workspace.token_algorithm);
+            sources.error("workspace.token_algorithm", Problem::Form(problem))
+        })?,
         pepper: workspace_pepper(shape, sources, data_dir.path())?,
         master_keys: workspace_master_keys(shape, sources, data_dir.path())?,
-        data_dir: data_dir.path().to_owned(),
-        workspace_listen,
-        feed_listen,
-        admin_listen,
-        scope,
-        public_url,
-        scoring_base_url,
-        issuer,
-        token_refresh_after,
-        token_lifetime,
-        token_algorithm,
-        enforcement_timeout,
-    };
-    Ok((data_dir, config))
+        enforcement_timeout: within(
+            sources,
+            "workspace.enforcement_timeout",
+            workspace.enforcement_timeout,
+            second..=Duration::from_secs(600),
+        )?,
+    })
 }
 
 fn workspace_pepper(shape: &Shape, sources: &Sources, data_dir: &Path) -> Result<Pepper, ConfigError> {

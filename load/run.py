@@ -86,23 +86,23 @@ def data(scenario: Scenario) -> str:
     return text.replace("SERVICE", scenario.service).replace("AUTHORIZATION", authorization)
 
 
-def ghz(target: str, scenario: Scenario, rate: int, seconds: int) -> dict[str, Any]:
+def ghz(gate: Gate, scenario: Scenario, rate: int, seconds: int) -> dict[str, Any]:
     result = RESULTS / f"{scenario.name}.json"
+    asked = gate.folder / f"{scenario.name}.json"
+    asked.write_text(data(scenario))
     command = [
-        *(program("ghz", "ghz"), "--config", LOAD / "ghz.json", "--name", scenario.name, "--data=@"),
-        *("--rps", str(rate), "--duration", f"{seconds}s", "--format", "json", "--output", result, target),
+        *(program("ghz", "ghz"), "--config", LOAD / "ghz.json", "--name", scenario.name, "--data-file", asked),
+        *("--rps", str(rate), "--duration", f"{seconds}s", "--format", "json", "--output", result),
+        gate.addresses["ext_authz"],
     ]
-    limit = seconds + 60
-    subprocess.run(
-        [str(word) for word in command], cwd=ROOT, input=data(scenario), text=True, check=True, timeout=limit
-    )
+    subprocess.run([str(word) for word in command], cwd=ROOT, check=True, timeout=seconds + 60)
     return json.loads(result.read_text())
 
 
 def measure(gate: Gate, scenario: Scenario, rate: int, seconds: int) -> str | None:
     """One scenario, as a line of the table; returns what is wrong."""
     before = gate.decisions()
-    report = ghz(gate.addresses["ext_authz"], scenario, rate, seconds)
+    report = ghz(gate, scenario, rate, seconds)
     after = gate.decisions()
     decided = {reason: count - before.get(reason, 0) for reason, count in after.items()}
     decided = {reason: count for reason, count in decided.items() if count}

@@ -14,26 +14,11 @@ use crate::shutdown::Shutdown;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long what runs may go on after the listener was closed. Bounded, because a health watch never ends by itself.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// A failed `accept` is mostly a lack of file descriptors, which does not pass at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until the shutdown stops; requests that run then are finished, and the shutdown waits for them.
 pub async fn serve(listener: Listener, router: Router, shutdown: Shutdown) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.stopping() => return,
-        };
-        match accepted {
-            Ok(connection) => {
-                shutdown.spawn(converse(connection, router.clone(), shutdown.clone()));
-            }
-            Err(error) => {
-                let address = listener.address();
-                tracing::warn!(%address, %error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+    while let Some(connection) = listener.next(&shutdown).await {
+        shutdown.spawn(converse(connection, router.clone(), shutdown.clone()));
     }
 }
 

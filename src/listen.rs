@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::shutdown::Shutdown;
 
 /// Where to listen, or to connect to: `host:port` or `unix:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +73,9 @@ pub struct BindError {
     pub source: io::Error,
 }
 
+/// A failed `accept` is mostly a lack of file descriptors: it passes, and a busy loop would not help.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// A bound socket.
 #[derive(Debug)]
 pub struct Listener {
@@ -103,11 +109,24 @@ impl Listener {
         &self.address
     }
 
-    /// Waits for a connection.
-    ///
-    /// # Errors
-    /// Those of `accept(2)`; most concern one connection only, and the caller goes on.
-    pub async fn accept(&self) -> io::Result<Connection> {
+    /// The next connection; `None` once the shutdown stops. A failure is logged and gone past.
+    pub async fn next(&self, shutdown: &Shutdown) -> Option<Connection> {
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.accept() => accepted,
+                () = shutdown.stopping() => return None,
+            };
+            match accepted {
+                Ok(connection) => return Some(connection),
+                Err(error) => {
+                    tracing::warn!(address = %self.address, %error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Connection> {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;

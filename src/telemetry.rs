@@ -11,9 +11,16 @@ pub fn start(config: &ProcessConfig) {
     let filter = EnvFilter::new(&config.log_level);
     let base = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    std::panic::set_hook(Box::new(log_panic));
     // Only a test process starts it twice.
     let _ = match config.log_format {
         LogFormat::Pretty => base.with(lines).try_init(),
         LogFormat::Json => base.with(lines.json().flatten_event(true)).try_init(),
     };
+}
+
+/// Where it happened, and nothing else: the message of a panic may quote what a caller sent.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string);
+    tracing::error!(location, "a panic: this is a fault of scoregate");
 }

@@ -150,6 +150,7 @@ fn is_deadline_past(metadata: &MetadataMap) -> bool {
 mod tests {
     use super::*;
     use crate::config::UndecidedAnswer;
+    use crate::gate::fixtures::{peppers, snapshot, version};
     use crate::gate::metrics::GateMetrics;
     use crate::metrics::Metrics;
     use crate::proto::envoy::service::auth::v3::check_response::HttpResponse;
@@ -205,5 +206,59 @@ mod tests {
         assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
         assert!(metrics.render().contains("scoregate_checks_expired_total 1"));
         assert!(metrics.render().contains("scoregate_check_panics_total 0"));
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Everything that is logged while `work` runs, at every level.
+    fn logged(work: impl FnOnce()) -> String {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, work);
+        let bytes = log.0.lock().unwrap();
+        String::from_utf8(bytes.clone()).unwrap()
+    }
+
+    #[test]
+    fn t129_refusal_is_one_line_without_the_credential() {
+        let mut request = http_request();
+        let http = request.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
+        http.headers.insert("authorization".to_owned(), "Bearer very-secret-very-secret".to_owned());
+        http.headers.insert("x-request-id".to_owned(), "id-1\n=forged \u{e4}".to_owned());
+        let rules = Rules {
+            target: scoregate_authz::TargetSource::ContextExtensions,
+            ports: scoregate_authz::PortRule::Any,
+            credential_headers: CredentialHeaders::default(),
+            clock_skew: std::time::Duration::ZERO,
+            peppers: peppers(),
+        };
+        let policy = Arc::new(ArcSwapOption::from_pointee(snapshot(version(1, 1), &[])));
+        let decider = Decider::new(rules, policy, 10, Arc::new(crate::clock::SystemClock));
+        let metrics = GateMetrics::register(&Metrics::default(), Arc::new(crate::clock::SystemClock));
+        let answers = Answers::new("r", &CredentialHeaders::default(), UndecidedAnswer::DeniedResponse);
+        let service = CheckService::new(Arc::new(decider), Arc::new(answers), metrics.checks);
+        let log = logged(|| drop(service.answer(&request)));
+        assert_eq!(log.lines().count(), 1, "{log}");
+        assert!(
+            log.contains(r#"reason="unknown_service""#) && log.contains(r#"request_id="id-1forged""#),
+            "{log}"
+        );
+        assert!(!log.contains("secret"), "{log}");
     }
 }

@@ -333,3 +333,59 @@ impl<'a> Session<'a> {
         Ok(tokio::task::spawn_blocking(move || work(&keeper)).await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::gate::disk::Disk;
+    use crate::gate::fixtures::peppers;
+    use crate::gate::metrics::GateMetrics;
+    use crate::metrics::Metrics;
+    use tokio::net::TcpListener;
+
+    fn feed(address: ListenAddress, data: &tempfile::TempDir) -> Feed {
+        let clock = Arc::new(SystemClock);
+        let metrics = GateMetrics::register(&Metrics::default(), clock.clone());
+        let disk = Disk::open(&data.path().join("gate")).unwrap();
+        Feed {
+            gate: "gate-1".to_owned(),
+            address,
+            credential: bearer(&"secret".into()).unwrap(),
+            keeper: Arc::new(Keeper::new(disk, peppers(), clock, metrics.policy)),
+            metrics: metrics.feed,
+            silence: Duration::from_millis(100),
+        }
+    }
+
+    #[tokio::test]
+    async fn t113_silent_peer_is_noticed() {
+        let data = tempfile::tempdir().unwrap();
+        // The system accepts connections for it; nobody ever answers.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let feed = feed(ListenAddress::Tcp(listener.local_addr().unwrap()), &data);
+        let ended = timeout(Duration::from_secs(10), feed.follow(&mut Backoff::new())).await.unwrap();
+        assert!(matches!(ended, FeedError::Silent), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn t113_peer_that_closes_at_once_is_an_error() {
+        let data = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let feed = feed(ListenAddress::Tcp(listener.local_addr().unwrap()), &data);
+        let closing = tokio::spawn(async move {
+            loop {
+                drop(listener.accept().await);
+            }
+        });
+        let ended = timeout(Duration::from_secs(10), feed.follow(&mut Backoff::new())).await.unwrap();
+        assert!(matches!(ended, FeedError::Connect { .. } | FeedError::Call(_)), "{ended:?}");
+        closing.abort();
+    }
+
+    #[test]
+    fn bearer_hides_the_credential_and_refuses_what_no_header_can_have() {
+        assert!(!format!("{:?}", bearer(&"secret".into())).contains("secret"));
+        assert!(bearer(&"two\nlines".into()).is_none());
+    }
+}

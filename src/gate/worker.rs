@@ -107,18 +107,7 @@ async fn serve(
 
 /// Accepts connections until the shutdown stops.
 pub(crate) async fn accept(listener: Listener, workers: Workers, shutdown: Shutdown) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.stopping() => return,
-        };
-        match accepted {
-            Ok(connection) => workers.hand_over(connection).await,
-            Err(error) => {
-                // Often there are no file descriptors left. That passes; a busy loop would not help.
-                tracing::warn!(%error, address = %listener.address(), "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
+    while let Some(connection) = listener.next(&shutdown).await {
+        workers.hand_over(connection).await;
     }
 }

@@ -34,20 +34,8 @@ pub(super) async fn serve(workspace: &Workspace, listener: Listener, shutdown: &
     let feed = PolicyFeedServer::new(Feed { workspace: workspace.clone(), shutdown: shutdown.clone() })
         .max_decoding_message_size(MAX_GATE_MESSAGE);
     let router = tonic::service::Routes::new(feed).into_axum_router();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.stopping() => return,
-        };
-        match accepted {
-            Ok(connection) => {
-                shutdown.spawn(serve_connection(connection, router.clone(), shutdown.clone()));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection on the feed's listener");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
+    while let Some(connection) = listener.next(shutdown).await {
+        shutdown.spawn(serve_connection(connection, router.clone(), shutdown.clone()));
     }
 }
 

@@ -156,7 +156,7 @@ mod tests {
     use rstest::rstest;
     use serde_json::json;
 
-    fn kept_of(members: Value) -> Result<Value, String> {
+    fn kept_of(members: &Value) -> Result<Value, String> {
         kept(members.as_object().unwrap()).map(Value::Object).map_err(|error| error.to_string())
     }
 
@@ -166,7 +166,7 @@ mod tests {
             "computeName": "aks", "numReplicas": null, "sslKey": "-----BEGIN", "sslCertificate": "-----BEGIN",
             "dataCollection": { "storageEnabled": true, "surprise": 1 }, "imageId": "i", "surprise": 1,
         });
-        let kept = kept_of(given).unwrap();
+        let kept = kept_of(&given).unwrap();
         let expected = json!({
             "computeName": "aks", "dataCollection": { "storageEnabled": true, "eventHubEnabled": null },
         });
@@ -180,7 +180,7 @@ mod tests {
     #[case(json!({ "autoScaler": { "minReplicas": "1" } }), "`autoScaler.minReplicas` must be a whole number or null")]
     #[case(json!({ "computeName": 1 }), "`computeName` must be a text or null")]
     fn kept_refuses_wrong_kinds(#[case] given: Value, #[case] message: &str) {
-        assert_eq!(kept_of(given), Err(message.to_owned()));
+        assert_eq!(kept_of(&given), Err(message.to_owned()));
     }
 
     #[test]

@@ -76,8 +76,8 @@ async fn read(request: Request) -> Result<axum::body::Bytes, ApiError> {
 }
 
 fn is_too_long(error: &axum::Error) -> bool {
-    let source = std::error::Error::source(error);
-    source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+    std::error::Error::source(error)
+        .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, ApiError> {

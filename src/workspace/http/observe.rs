@@ -63,7 +63,8 @@ impl Line {
         let principal = self.caller.as_ref().map_or("-", |caller| caller.0.name.as_str());
         let status = self.status.as_u16();
         if let Some(ApiError::Workspace(WorkspaceError::Store(cause))) = error {
-            tracing::error!(request = %id, %cause, "the store does not work");
+            let error: &dyn std::error::Error = &**cause;
+            tracing::error!(request = %id, error, "the store does not work");
         }
         let refusal = error.map(code).unwrap_or_default();
         tracing::info!(request = %id, %method, route, principal, status, ?took, refusal, "request");

@@ -108,7 +108,7 @@ fn overlay(base: &mut Map<String, Value>, said: &Map<String, Value>) {
 mod tests {
     use super::*;
 
-    fn service(compute_type: ComputeType, attributes: Value) -> ServiceRecord {
+    fn service(compute_type: ComputeType, attributes: &Value) -> ServiceRecord {
         let time = "2024-05-01T10:00:00Z".parse().unwrap();
         ServiceRecord {
             uid: "0190".parse().unwrap(),
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn service_object_of_aks_is_complete() {
         let said = json!({ "numReplicas": 3, "autoScaler": { "maxReplicas": 5, "minReplicas": null } });
-        insta::assert_json_snapshot!(shown(&service(ComputeType::Aks, said)), @r#"
+        insta::assert_json_snapshot!(shown(&service(ComputeType::Aks, &said)), @r#"
         {
           "aadAuthEnabled": false,
           "appInsightsEnabled": false,
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn service_object_of_aci_is_complete() {
         let said = json!({ "location": "here", "cname": null });
-        insta::assert_json_snapshot!(shown(&service(ComputeType::Aci, said)), @r#"
+        insta::assert_json_snapshot!(shown(&service(ComputeType::Aci, &said)), @r#"
         {
           "appInsightsEnabled": false,
           "authEnabled": true,
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn service_object_without_a_scoring_base_has_no_scoring_uri() {
         let urls = PublicUrls { base: "http://h".into(), scoring_base: None };
-        let object = service_object(&service(ComputeType::Aks, json!({})), &urls);
+        let object = service_object(&service(ComputeType::Aks, &json!({})), &urls);
         assert_eq!(object["scoringUri"], Value::Null);
     }
 }

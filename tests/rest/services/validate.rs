@@ -52,7 +52,7 @@ async fn validate_of_create_refuses_what_create_would() {
             match expected {
                 None => assert_eq!(message, None, "{body}"),
                 Some(part) => {
-                    assert!(message.as_ref().is_some_and(|text| text.contains(part)), "{message:?}")
+                    assert!(message.as_ref().is_some_and(|text| text.contains(part)), "{message:?}");
                 }
             }
         }

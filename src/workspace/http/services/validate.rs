@@ -23,7 +23,12 @@ pub(super) fn endpoints() -> [Endpoint; 3] {
 
 fn answer(outcome: Result<(), ApiError>) -> Json<Value> {
     match outcome {
-        Ok(()) | Err(ApiError::Workspace(WorkspaceError::Store(_))) => Json(json!({})),
+        Ok(()) => Json(json!({})),
+        Err(ApiError::Workspace(WorkspaceError::Store(cause))) => {
+            let error: &dyn std::error::Error = &*cause;
+            tracing::error!(error, "the store does not work: nothing was validated");
+            Json(json!({}))
+        }
         Err(error) => Json(json!({ "error": { "message": error.to_string() } })),
     }
 }

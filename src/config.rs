@@ -12,7 +12,7 @@ pub use secrets::{DataDir, DataDirError, write_secret};
 pub use shape::{LogFormat, Shape, Time};
 pub use sources::{ENVIRONMENT_PREFIX, Sources};
 pub(crate) use validate::DATABASE;
-pub use validate::{gate, log_and_shutdown, workspace};
+pub use validate::{gate, log_and_shutdown, workspace, workspace_rehearsal};
 
 use std::collections::HashMap;
 use std::io;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use secrecy::SecretString;
 
 use super::GlobalArgs;
 use super::serve::{ServeError, load};
@@ -27,9 +28,9 @@ pub(super) struct CheckArgs {
 pub(super) fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<ExitCode, ServeError> {
     let ConfigCommand::Check(args) = command;
     let loaded = load(global, |sources| sources)?;
-    if args.gate {
-        config::gate(&loaded.shape, &loaded.sources, &loaded.data_dir, None)?;
-    }
+    let workspace = config::workspace_rehearsal(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
+    let embedded = (!args.gate).then(|| (SecretString::default(), workspace.pepper));
+    config::gate(&loaded.shape, &loaded.sources, &loaded.data_dir, embedded)?;
     println!("{}", serde_json::to_string_pretty(&loaded.shape).unwrap_or_default());
     Ok(ExitCode::SUCCESS)
 }

@@ -30,6 +30,7 @@ pub(super) fn run(global: &GlobalArgs, args: &ResetOwnerArgs) -> Result<ExitCode
         let what = format!("there is no workspace in `{}`", loaded.data_dir.display());
         return Err(ServeError::Io { what, source });
     }
+    config::workspace_rehearsal(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
     let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
     let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -34,16 +34,17 @@ const OWN_GATE: &str = "up-gate";
 /// Runs until a signal ends it.
 pub(super) fn run(global: &GlobalArgs, args: &UpArgs) -> Result<ExitCode, ServeError> {
     let loaded = load(global, |sources| args.gate.apply(args.workspace.apply(args.serve.apply(sources))))?;
+    let rehearsal = config::workspace_rehearsal(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
+    // Its credential is not there before the workspace is.
+    gate_config(&loaded, SecretString::default(), rehearsal.pepper)?;
     let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
     let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
-    // Validated before anything starts, with a credential that is no secret yet.
-    gate_config(&loaded, &data_dir, SecretString::default(), config.pepper.clone())?;
     let pepper = config.pepper.clone();
     Process::run(&loaded.process, async |process: Process| {
         let admin = Listener::bind(&config.admin_listen).await?;
         let workspace = start_workspace(&config, &process).await?;
         let credential = own_credential(&workspace.workspace, data_dir.path()).await?;
-        let mut gate_config = gate_config(&loaded, &data_dir, credential, pepper)?;
+        let mut gate_config = gate_config(&loaded, credential, pepper)?;
         gate_config.feed = connectable(&workspace.feed);
         let check_ports = bind_check_ports(&gate_config).await?;
         let gate = start_gate(gate_config, check_ports, admin, &process).await?;
@@ -65,11 +66,10 @@ pub(super) fn run(global: &GlobalArgs, args: &UpArgs) -> Result<ExitCode, ServeE
 
 fn gate_config(
     loaded: &Loaded,
-    data_dir: &DataDir,
     credential: SecretString,
     pepper: Pepper,
 ) -> Result<config::GateConfig, config::ConfigError> {
-    let own = data_dir.path().join("gate");
+    let own = loaded.data_dir.join("gate");
     config::gate(&loaded.shape, &loaded.sources, &own, Some((credential, pepper)))
 }
 

@@ -26,6 +26,7 @@ pub(super) struct WorkspaceArgs {
 /// Runs until a signal ends it.
 pub(super) fn run(global: &GlobalArgs, args: &WorkspaceArgs) -> Result<ExitCode, ServeError> {
     let loaded = load(global, |sources| args.workspace.apply(args.serve.apply(sources)))?;
+    config::workspace_rehearsal(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
     let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
     let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
     Process::run(&loaded.process, async |process: Process| {

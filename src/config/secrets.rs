@@ -59,6 +59,20 @@ impl DataDir {
         }
     }
 
+    /// Whether there could be one, without making it.
+    ///
+    /// # Errors
+    /// Something else is in its place, or on the way there.
+    pub(super) fn probe(path: &Path) -> Result<(), DataDirError> {
+        let problem = match fs::metadata(path) {
+            Ok(found) if found.is_dir() => return Ok(()),
+            Ok(_) => io::ErrorKind::NotADirectory.into(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => error,
+        };
+        Err(DataDirError::Open { path: path.to_owned(), source: problem })
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -94,19 +108,29 @@ pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<String>, Problem> {
     Ok(Zeroizing::new(secret.to_owned()))
 }
 
+/// Whether secrets that a first start makes are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FirstStart {
+    /// They are.
+    Real,
+    /// They are not, and no file is made.
+    Rehearsal,
+}
+
 /// Reads a secret, or makes it: 256 random bits in hexadecimal digits.
-pub(super) fn read_or_make_secret(path: &Path) -> Result<Zeroizing<String>, Problem> {
-    if !path.try_exists().unwrap_or(true) {
-        let mut bytes = Zeroizing::new([0_u8; 32]);
-        let made = rand::fill(&mut *bytes)
-            .map_err(|_| io::Error::other("no random numbers"))
-            .and_then(|()| write_secret(path, &Zeroizing::new(hex(&*bytes))));
-        made.map_err(|error| Problem::SecretFile {
-            path: path.to_owned(),
-            problem: format!("cannot be made: {error}"),
-        })?;
+pub(super) fn read_or_make_secret(path: &Path, start: FirstStart) -> Result<Zeroizing<String>, Problem> {
+    if path.try_exists().unwrap_or(true) {
+        return read_secret(path);
     }
-    read_secret(path)
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    let made = rand::fill(&mut *bytes).map_err(|_| io::Error::other("no random numbers"));
+    let secret = Zeroizing::new(hex(&*bytes));
+    let made = made.and_then(|()| match start {
+        FirstStart::Real => write_secret(path, &secret),
+        FirstStart::Rehearsal => Ok(()),
+    });
+    let problem = |error| Problem::SecretFile { path: path.to_owned(), problem: format!("cannot be made: {error}") };
+    made.map(|()| secret).map_err(problem)
 }
 
 pub(super) fn pepper(secret: &str) -> Result<Pepper, String> {

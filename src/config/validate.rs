@@ -7,7 +7,7 @@ use std::time::Duration;
 use scoregate_authz::{CredentialHeaders, MAX_CLOCK_SKEW, Pepper, Peppers, TokenAlgorithm};
 use secrecy::SecretString;
 
-use super::secrets::{master_keys, pepper, read_or_make_secret, read_secret};
+use super::secrets::{FirstStart, master_keys, pepper, read_or_make_secret, read_secret};
 use super::shape::{Shape, Time};
 use super::{
     ConfigError, DataDir, GateConfig, MasterKeys, Problem, ProcessConfig, Sources, WorkspaceConfig,
@@ -150,13 +150,36 @@ pub fn workspace(
     sources: &Sources,
     data_dir: &DataDir,
 ) -> Result<WorkspaceConfig, ConfigError> {
+    workspace_in(shape, sources, data_dir.path(), FirstStart::Real)
+}
+
+/// The same before anything is touched: what a first start would make is made up, and not kept.
+///
+/// # Errors
+/// Those of [`workspace`].
+pub fn workspace_rehearsal(
+    shape: &Shape,
+    sources: &Sources,
+    data_dir: &Path,
+) -> Result<WorkspaceConfig, ConfigError> {
+    DataDir::probe(data_dir)?;
+    workspace_in(shape, sources, data_dir, FirstStart::Rehearsal)
+}
+
+fn workspace_in(
+    shape: &Shape,
+    sources: &Sources,
+    data_dir: &Path,
+    first_start: FirstStart,
+) -> Result<WorkspaceConfig, ConfigError> {
     let workspace = &shape.workspace;
+    let secrets = WorkspaceSecrets { sources, data_dir, first_start };
     let year = Duration::from_secs(366 * 24 * 3600);
     let second = Duration::from_secs(1);
     let token_lifetime =
         within(sources, "workspace.token_lifetime", workspace.token_lifetime, second..=year)?;
     Ok(WorkspaceConfig {
-        data_dir: data_dir.path().to_owned(),
+        data_dir: data_dir.to_owned(),
         workspace_listen: address(shape, sources, "workspace.listen", &workspace.listen)?,
         feed_listen: address(shape, sources, "workspace.feed_listen", &workspace.feed_listen)?,
         admin_listen: address(shape, sources, "admin.listen", &shape.admin.listen)?,
@@ -179,8 +202,8 @@ pub fn workspace(
             let problem = format!("`{}` is not ES256, RS256 or EdDSA", workspace.token_algorithm);
             sources.error("workspace.token_algorithm", Problem::Form(problem))
         })?,
-        pepper: workspace_pepper(shape, sources, data_dir.path())?,
-        master_keys: workspace_master_keys(shape, sources, data_dir.path())?,
+        pepper: secrets.pepper(shape)?,
+        master_keys: secrets.master_keys(shape)?,
         enforcement_timeout: within(
             sources,
             "workspace.enforcement_timeout",
@@ -190,29 +213,11 @@ pub fn workspace(
     })
 }
 
-fn workspace_pepper(shape: &Shape, sources: &Sources, data_dir: &Path) -> Result<Pepper, ConfigError> {
-    let workspace = &shape.workspace;
-    let keys = SecretKeys { file: "workspace.pepper_file", value: "workspace.pepper" };
-    secret(
-        sources,
-        data_dir,
-        "pepper",
-        keys,
-        workspace.pepper_file.as_ref(),
-        workspace.pepper.as_ref(),
-        pepper,
-    )
-}
-
-fn workspace_master_keys(
-    shape: &Shape,
-    sources: &Sources,
-    data_dir: &Path,
-) -> Result<MasterKeys, ConfigError> {
-    let workspace = &shape.workspace;
-    let keys = SecretKeys { file: "workspace.master_key_file", value: "workspace.master_key" };
-    let (file, value) = (workspace.master_key_file.as_ref(), workspace.master_key.as_ref());
-    secret(sources, data_dir, "master-key", keys, file, value, master_keys)
+/// Where the secrets of a workspace are looked for.
+struct WorkspaceSecrets<'a> {
+    sources: &'a Sources,
+    data_dir: &'a Path,
+    first_start: FirstStart,
 }
 
 /// The two keys under which a secret may be configured.
@@ -222,32 +227,51 @@ struct SecretKeys {
     value: &'static str,
 }
 
-fn secret<T>(
-    sources: &Sources,
-    data_dir: &Path,
-    default_name: &str,
-    keys: SecretKeys,
-    file: Option<&String>,
-    value: Option<&String>,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<T, ConfigError> {
-    let path = match (file, value) {
-        (Some(_), Some(_)) => {
-            let problem = format!("`{}` is set too: set one of them", keys.value);
-            return Err(sources.error(keys.file, Problem::Form(problem)));
-        }
-        (None, Some(value)) => {
-            return parse(value).map_err(|problem| sources.error(keys.value, Problem::Form(problem)));
-        }
-        (Some(file), None) => PathBuf::from(file),
-        (None, None) => data_dir.join(default_name),
-    };
-    // A secret is made only together with the database: one that was lost later cannot be replaced by another.
-    let is_first_start = !data_dir.join(DATABASE).try_exists().unwrap_or(true);
-    let secret =
-        if file.is_none() && is_first_start { read_or_make_secret(&path) } else { read_secret(&path) };
-    let secret = secret.map_err(|problem| sources.error(keys.file, problem))?;
-    parse(&secret).map_err(|problem| sources.error(keys.file, secret_file(&path, &problem)))
+impl WorkspaceSecrets<'_> {
+    fn pepper(&self, shape: &Shape) -> Result<Pepper, ConfigError> {
+        let workspace = &shape.workspace;
+        let keys = SecretKeys { file: "workspace.pepper_file", value: "workspace.pepper" };
+        let (file, value) = (workspace.pepper_file.as_ref(), workspace.pepper.as_ref());
+        self.find("pepper", keys, file, value, pepper)
+    }
+
+    fn master_keys(&self, shape: &Shape) -> Result<MasterKeys, ConfigError> {
+        let workspace = &shape.workspace;
+        let keys = SecretKeys { file: "workspace.master_key_file", value: "workspace.master_key" };
+        let (file, value) = (workspace.master_key_file.as_ref(), workspace.master_key.as_ref());
+        self.find("master-key", keys, file, value, master_keys)
+    }
+
+    fn find<T>(
+        &self,
+        default_name: &str,
+        keys: SecretKeys,
+        file: Option<&String>,
+        value: Option<&String>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        let Self { sources, data_dir, first_start } = self;
+        let path = match (file, value) {
+            (Some(_), Some(_)) => {
+                let problem = format!("`{}` is set too: set one of them", keys.value);
+                return Err(sources.error(keys.file, Problem::Form(problem)));
+            }
+            (None, Some(value)) => {
+                return parse(value).map_err(|problem| sources.error(keys.value, Problem::Form(problem)));
+            }
+            (Some(file), None) => PathBuf::from(file),
+            (None, None) => data_dir.join(default_name),
+        };
+        // A secret is made only together with the database: one that was lost later cannot be replaced by another.
+        let is_first_start = !data_dir.join(DATABASE).try_exists().unwrap_or(true);
+        let secret = if file.is_none() && is_first_start {
+            read_or_make_secret(&path, *first_start)
+        } else {
+            read_secret(&path)
+        };
+        let secret = secret.map_err(|problem| sources.error(keys.file, problem))?;
+        parse(&secret).map_err(|problem| sources.error(keys.file, secret_file(&path, &problem)))
+    }
 }
 
 fn secret_file(path: &Path, problem: &str) -> Problem {

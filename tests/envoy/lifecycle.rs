@@ -101,7 +101,11 @@ fn reset_owner_replaces_a_lost_credential() {
     assert_eq!(mode(&workspace.data_dir.join("owner-credential")), 0o600);
     workspace.restart();
     let after = workspace.client();
-    assert_eq!(before.with_address_of(&after).call("GET", "/services", None).status, 401, "the lost one is void");
+    assert_eq!(
+        before.with_address_of(&after).call("GET", "/services", None).status,
+        401,
+        "the lost one is void"
+    );
     assert_eq!(after.call("GET", "/services", None).json()["value"][0]["name"], "forecast");
 }
 
@@ -153,7 +157,10 @@ fn up_starts_again_with_what_it_had() {
     let mut up = Scoregate::start("up", arguments.as_flattened(), &[]);
     let second = Workspace::of(&up.addresses, &data_dir);
     assert_eq!(second.keys("forecast").primary, keys.primary);
-    assert_eq!(crate::support::Checks::connect(up.addresses.text("ext_authz")).status("forecast", &keys.primary), 200);
+    assert_eq!(
+        crate::support::Checks::connect(up.addresses.text("ext_authz")).status("forecast", &keys.primary),
+        200
+    );
     second.create("second", json!({}));
     assert!(up.stop().success(), "{}", up.process.log());
 }

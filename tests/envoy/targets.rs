@@ -31,7 +31,9 @@ fn t034_headers_about_the_path_have_no_influence() {
     system.workspace.create_with_keys(&keyed);
     system.workspace.create_open(&open);
     let elsewhere = format!("/api/v1/service/{open}/score");
-    for name in ["x-envoy-original-path", "x-original-url", "x-rewrite-url", "x-forwarded-uri", "x-forwarded-prefix"] {
+    for name in
+        ["x-envoy-original-path", "x-original-url", "x-rewrite-url", "x-forwarded-uri", "x-forwarded-prefix"]
+    {
         for way in System::ways() {
             let answer = way.send(&Request::score(&keyed).header(name, &elsewhere));
             assert_eq!(answer.status, 401, "{name}, {}", way.name);
@@ -56,7 +58,12 @@ fn t124_an_unknown_service_looks_like_a_wrong_key() {
         let without = way.send(&Request::score(&known));
         assert_eq!(without.all("www-authenticate"), [r#"Bearer realm="scoregate""#]);
         for service in [tokened.as_str(), &unknown, "has-no-route-at-all"] {
-            assert_eq!(way.send(&wrong(service)).comparable(), refused.comparable(), "{service}, {}", way.name);
+            assert_eq!(
+                way.send(&wrong(service)).comparable(),
+                refused.comparable(),
+                "{service}, {}",
+                way.name
+            );
             let anonymous = way.send(&Request::score(service));
             assert_eq!(anonymous.comparable(), without.comparable(), "{service}, {}", way.name);
         }
@@ -67,11 +74,18 @@ fn t124_an_unknown_service_looks_like_a_wrong_key() {
 fn t022_an_unknown_service_is_named_in_no_metric() {
     let system = System::get();
     for name in ["a-name-that-nobody-has", "another-name-that-nobody-has"] {
-        assert_eq!(System::way().send(&Request::score(name).bearer("whatever-it-is-that-is-sent")).status, 401);
+        assert_eq!(
+            System::way().send(&Request::score(name).bearer("whatever-it-is-that-is-sent")).status,
+            401
+        );
     }
     let metrics = system.up.admin("/metrics");
     assert!(!metrics.text().contains("that-nobody-has"));
-    assert!(metrics.text().contains(r#"scoregate_decisions_total{mode="none",outcome="deny",reason="unknown_service"}"#));
+    assert!(
+        metrics
+            .text()
+            .contains(r#"scoregate_decisions_total{mode="none",outcome="deny",reason="unknown_service"}"#)
+    );
 }
 
 #[test]

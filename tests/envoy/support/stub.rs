@@ -14,8 +14,8 @@ use scoregate::proto::envoy::service::auth::v3::authorization_server::{Authoriza
 use scoregate::proto::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate_authz::{
-    AllowReason, CredentialHeaders, Decision, Denial, DenyReason, Pepper, Peppers, PlainKey, PortRule, Reason, Rules,
-    Service, Snapshot, TargetSource, Verdict, Version, check, entry_hash, state_hash,
+    AllowReason, CredentialHeaders, Decision, Denial, DenyReason, Pepper, Peppers, PlainKey, PortRule,
+    Reason, Rules, Service, Snapshot, TargetSource, Verdict, Version, check, entry_hash, state_hash,
 };
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
@@ -58,7 +58,9 @@ impl Stub {
 
     /// How many of them were about this method.
     pub(crate) fn checks_with_method(&self, path: &str, method: &str) -> usize {
-        let method_of = |check: &CheckRequest| Some(check.attributes.as_ref()?.request.as_ref()?.http.as_ref()?.method.clone());
+        let method_of = |check: &CheckRequest| {
+            Some(check.attributes.as_ref()?.request.as_ref()?.http.as_ref()?.method.clone())
+        };
         self.checks(path).iter().filter(|check| method_of(check).as_deref() == Some(method)).count()
     }
 }

@@ -33,7 +33,9 @@ impl Way {
             Protocol::Http1 => request.try_send(self.envoy.address).map_err(|error| error.to_string()),
             Protocol::Http2 => request.try_send_http2(self.envoy.address).map_err(|error| error.to_string()),
         };
-        answer.unwrap_or_else(|error| panic!("{}: {request:?}: {error}\n{}", self.name, self.envoy.complaints()))
+        answer.unwrap_or_else(|error| {
+            panic!("{}: {request:?}: {error}\n{}", self.name, self.envoy.complaints())
+        })
     }
 
     /// Sends a request to a path of its own, and returns with the answer the reason of it, as the access log has it;

@@ -1,6 +1,12 @@
 //! Wrong configuration: one message that names the key and where its value came from, an exit code, and nothing
 //! changed. Each case runs the binary.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy does not know the helpers of a test for tests"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,7 +75,8 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_scoregate"));
         command.arg(role).args(flags.iter().map(|flag| self.fill(flag))).current_dir(self.0.path());
         command.env("SCOREGATE__DATA_DIR", self.path("data")).env("SCOREGATE__SHUTDOWN__DRAIN_DELAY", "0s");
-        let chosen = ["ADMIN__LISTEN", "WORKSPACE__LISTEN", "WORKSPACE__FEED_LISTEN", "GATE__EXT_AUTHZ_LISTEN"];
+        let chosen =
+            ["ADMIN__LISTEN", "WORKSPACE__LISTEN", "WORKSPACE__FEED_LISTEN", "GATE__EXT_AUTHZ_LISTEN"];
         command.envs(chosen.map(|key| (format!("SCOREGATE__{key}"), "127.0.0.1:0")));
         command
     }
@@ -80,7 +87,8 @@ impl Place {
         let end = end(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
         let after = self.content();
         let paths: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-        let changed: Vec<_> = paths.into_iter().filter(|path| before.get(*path) != after.get(*path)).collect();
+        let changed: Vec<_> =
+            paths.into_iter().filter(|path| before.get(*path) != after.get(*path)).collect();
         assert!(changed.is_empty(), "{changed:?} changed: {}", end.message);
         end
     }
@@ -121,9 +129,17 @@ impl End {
 #[case::not_a_flag("insecure = \"perhaps\"", "insecure", "perhaps")]
 #[case::not_an_address("[admin]\nlisten = \"localhost\"", "admin.listen", "`localhost` is neither")]
 #[case::no_check_port("[gate]\next_authz_listen = []", "gate.ext_authz_listen", "at least one address")]
-#[case::open_check_port("[gate]\next_authz_listen = [\"0.0.0.0:0\"]", "gate.ext_authz_listen", "insecure = true")]
+#[case::open_check_port(
+    "[gate]\next_authz_listen = [\"0.0.0.0:0\"]",
+    "gate.ext_authz_listen",
+    "insecure = true"
+)]
 #[case::open_admin("[admin]\nlisten = \"[::]:0\"", "admin.listen", "insecure = true")]
-#[case::header_with_capitals("[gate]\ncredential_headers = [\"X-Key\"]", "gate.credential_headers", "`X-Key`")]
+#[case::header_with_capitals(
+    "[gate]\ncredential_headers = [\"X-Key\"]",
+    "gate.credential_headers",
+    "`X-Key`"
+)]
 #[case::reserved_header("[gate]\ncredential_headers = [\"host\"]", "gate.credential_headers", "`host`")]
 #[case::realm("[gate]\nrealm = \"\"", "gate.realm", "printable ASCII")]
 #[case::name("[gate]\nname = \"a gate\"", "gate.name", "`a gate`")]
@@ -164,9 +180,24 @@ fn gate_refuses_a_file(#[case] file: &str, #[case] key: &str, #[case] problem: &
 #[case::scope("WORKSPACE__NAME", "a/b", "workspace.name", "`a/b`")]
 #[case::short_pepper("WORKSPACE__PEPPER", "short", "workspace.pepper", "")]
 #[case::master_key("WORKSPACE__MASTER_KEY", "0123", "workspace.master_key", "64 hexadecimal digits")]
-#[case::master_key_missing("WORKSPACE__MASTER_KEY_FILE", "{dir}/none", "workspace.master_key_file", "{dir}/none")]
-#[case::master_key_directory("WORKSPACE__MASTER_KEY_FILE", "{dir}", "workspace.master_key_file", "cannot be read")]
-#[case::master_key_wrong("WORKSPACE__MASTER_KEY_FILE", "{dir}/pepper", "workspace.master_key_file", "{dir}/pepper")]
+#[case::master_key_missing(
+    "WORKSPACE__MASTER_KEY_FILE",
+    "{dir}/none",
+    "workspace.master_key_file",
+    "{dir}/none"
+)]
+#[case::master_key_directory(
+    "WORKSPACE__MASTER_KEY_FILE",
+    "{dir}",
+    "workspace.master_key_file",
+    "cannot be read"
+)]
+#[case::master_key_wrong(
+    "WORKSPACE__MASTER_KEY_FILE",
+    "{dir}/pepper",
+    "workspace.master_key_file",
+    "{dir}/pepper"
+)]
 #[case::pepper_missing("WORKSPACE__PEPPER_FILE", "{dir}/none", "workspace.pepper_file", "{dir}/none")]
 #[case::pepper_directory("WORKSPACE__PEPPER_FILE", "{dir}", "workspace.pepper_file", "cannot be read")]
 fn workspace_refuses_a_variable(
@@ -222,7 +253,9 @@ fn a_secret_in_two_ways_is_refused() {
     let mut command = place.command("workspace", &[]);
     command.env("SCOREGATE__WORKSPACE__PEPPER", "a pepper that is long enough for anybody");
     command.env("SCOREGATE__WORKSPACE__PEPPER_FILE", place.path("pepper"));
-    place.refused(command).says(WRONG_CONFIGURATION, &["`workspace.pepper_file`", "`workspace.pepper` is set too"]);
+    place
+        .refused(command)
+        .says(WRONG_CONFIGURATION, &["`workspace.pepper_file`", "`workspace.pepper` is set too"]);
 }
 
 #[rstest]
@@ -238,7 +271,10 @@ fn a_configuration_file_that_cannot_be_used_is_named(#[case] name: &str, #[case]
 #[rstest]
 #[case::file("{dir}/pepper")]
 #[case::below_a_file("{dir}/pepper/data")]
-fn a_data_directory_that_cannot_be_one_is_named(#[values("workspace", "up", "gate")] role: &str, #[case] path: &str) {
+fn a_data_directory_that_cannot_be_one_is_named(
+    #[values("workspace", "up", "gate")] role: &str,
+    #[case] path: &str,
+) {
     let place = Place::new();
     let mut command = place.command(role, &["--data-dir", path]);
     command.env("SCOREGATE__GATE__PEPPER_FILES", place.path("pepper"));

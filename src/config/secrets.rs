@@ -129,7 +129,8 @@ pub(super) fn read_or_make_secret(path: &Path, start: FirstStart) -> Result<Zero
         FirstStart::Real => write_secret(path, &secret),
         FirstStart::Rehearsal => Ok(()),
     });
-    let problem = |error| Problem::SecretFile { path: path.to_owned(), problem: format!("cannot be made: {error}") };
+    let problem =
+        |error| Problem::SecretFile { path: path.to_owned(), problem: format!("cannot be made: {error}") };
     made.map(|()| secret).map_err(problem)
 }
 

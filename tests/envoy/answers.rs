@@ -18,7 +18,10 @@ static DENYING: LazyLock<Stub> = LazyLock::new(|| Stub::start(UndecidedAnswer::D
 static FAILING: LazyLock<Stub> = LazyLock::new(|| Stub::start(UndecidedAnswer::ErrorResponse));
 
 static ENVOY: LazyLock<Envoy> = LazyLock::new(|| {
-    let websocket = ("stat_prefix: scoring", "stat_prefix: scoring\n          upgrade_configs: [{ upgrade_type: websocket }]");
+    let websocket = (
+        "stat_prefix: scoring",
+        "stat_prefix: scoring\n          upgrade_configs: [{ upgrade_type: websocket }]",
+    );
     Envoy::start(&options(&DENYING).edit(websocket.0, websocket.1))
 });
 
@@ -45,7 +48,8 @@ fn every_reason_looks_the_same_to_clients_as_ever() {
     };
     for reason in Reason::all() {
         let label = reason.metric_label();
-        let answers = Answers::new("scoregate", &CredentialHeaders::default(), UndecidedAnswer::DeniedResponse);
+        let answers =
+            Answers::new("scoregate", &CredentialHeaders::default(), UndecidedAnswer::DeniedResponse);
         let request = Request::get(&path(label)).bearer("whatever-was-sent");
         let golden = json!({
             "check_response": check_response(&answers.answer(&stub::verdict(reason), None)),
@@ -66,7 +70,8 @@ fn check_response(response: &CheckResponse) -> Value {
         HttpResponse::ErrorResponse(error) => ("error_response", refusal(error)),
     };
     let fields = &response.dynamic_metadata.as_ref().unwrap().fields;
-    let metadata = fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect::<serde_json::Map<_, _>>();
+    let metadata =
+        fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect::<serde_json::Map<_, _>>();
     json!({ "status": response.status.as_ref().unwrap().code, arm: content, "dynamic_metadata": metadata })
 }
 
@@ -121,7 +126,9 @@ fn t123_grpc_callers_get_a_grpc_status_and_a_short_message() {
             assert_eq!(answer.json()["error"]["code"], "Unauthorized");
         }
     }
-    let grpc_status = |label| as_grpc(Request::get(&path(label))).send_http2(ENVOY.address).header("grpc-status").map(str::to_owned);
+    let grpc_status = |label| {
+        as_grpc(Request::get(&path(label))).send_http2(ENVOY.address).header("grpc-status").map(str::to_owned)
+    };
     assert_eq!(grpc_status("no_policy").as_deref(), Some("14"));
     assert_eq!(grpc_status("ambiguous_path").as_deref(), Some("13"));
 }
@@ -132,7 +139,11 @@ fn t122_undecided_as_a_denial_is_503_whatever_the_failure_mode() {
         let envoy = Envoy::start(&options(&DENYING).edit("failure_mode_allow: false", failure_mode));
         for reason in UndecidedReason::ALL {
             let answer = Request::get(&path(reason.code())).send(envoy.address);
-            assert_eq!((answer.status, answer.all("www-authenticate").len()), (503, 0), "{reason:?}, {failure_mode}");
+            assert_eq!(
+                (answer.status, answer.all("www-authenticate").len()),
+                (503, 0),
+                "{reason:?}, {failure_mode}"
+            );
         }
         assert_eq!(count(&envoy, "denied"), UndecidedReason::ALL.len() as u64);
         assert_eq!(count(&envoy, "error"), 0);

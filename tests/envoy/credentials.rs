@@ -92,7 +92,11 @@ fn t039_two_credentials_are_refused_even_if_one_is_right() {
 fn t040_credentials_joined_by_commas_are_refused() {
     let services = Services::get();
     let (key, token) = (&services.keys.primary, &services.token);
-    for joined in [format!("Bearer {key}, Bearer {token}"), format!("Bearer bad,Bearer {key}"), format!("Bearer {key},")] {
+    for joined in [
+        format!("Bearer {key}, Bearer {token}"),
+        format!("Bearer bad,Bearer {key}"),
+        format!("Bearer {key},"),
+    ] {
         decides(&services.keyed().header("authorization", joined), 401, "duplicate_credential");
     }
 }
@@ -112,7 +116,10 @@ fn t043_credentials_in_the_query_are_not_read() {
         let target = format!("/api/v1/service/{}/score?{name}={}", services.keyed, services.keys.primary);
         for way in System::ways() {
             let answer = way.send(&Request::get(&target));
-            assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some(r#"Bearer realm="scoregate""#)));
+            assert_eq!(
+                (answer.status, answer.header("www-authenticate")),
+                (401, Some(r#"Bearer realm="scoregate""#))
+            );
         }
     }
 }
@@ -221,7 +228,8 @@ fn t050_long_values_are_refused_unread() {
 fn t053_credentials_in_other_headers_are_not_read() {
     let services = Services::get();
     let value = format!("Bearer {}", services.keys.primary);
-    for name in ["proxy-authorization", "x-forwarded-authorization", "x-api-key", "cookie", "x-authorization"] {
+    for name in ["proxy-authorization", "x-forwarded-authorization", "x-api-key", "cookie", "x-authorization"]
+    {
         decides(&services.keyed().header(name, &value), 401, "missing_credential");
     }
 }
@@ -229,7 +237,8 @@ fn t053_credentials_in_other_headers_are_not_read() {
 #[test]
 fn t053_credentials_in_trailers_are_not_read() {
     let services = Services::get();
-    let request = services.keyed().method("POST").header("transfer-encoding", "chunked").header("te", "trailers");
+    let request =
+        services.keyed().method("POST").header("transfer-encoding", "chunked").header("te", "trailers");
     let trailers = format!("0\r\nauthorization: Bearer {}\r\n\r\n", services.keys.primary);
     let bytes = [request.bytes(), trailers.into_bytes()].concat();
     let mut connection = crate::support::Connection::open(System::way().envoy.address).unwrap();

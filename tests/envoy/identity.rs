@@ -49,7 +49,8 @@ fn t120_a_credential_sent_to_an_open_service_does_not_reach_the_model() {
     for way in System::ways() {
         let seen = Seen::of(&way.send(&Request::score(&service).bearer("nobody-asked-for-this")));
         assert!(seen.all("authorization").is_empty(), "{}", way.name);
-        let expected = ["x-scoregate-auth-mode: disabled".to_owned(), format!("x-scoregate-service: {service}")];
+        let expected =
+            ["x-scoregate-auth-mode: disabled".to_owned(), format!("x-scoregate-service: {service}")];
         assert_eq!(seen.identity(), expected, "{}", way.name);
     }
 }
@@ -117,9 +118,13 @@ fn t121_names_with_underscores_are_removed_where_envoy_sends_them() {
             "- { exact: traceparent, ignore_case: true }",
             "- { exact: traceparent, ignore_case: true }\n                - { prefix: x, ignore_case: true }",
         )
-        .edit("authorization|x-scoregate-(service|auth-mode|key-slot|subject)", "authorization|x[-_]scoregate[-_].*");
+        .edit(
+            "authorization|x-scoregate-(service|auth-mode|key-slot|subject)",
+            "authorization|x[-_]scoregate[-_].*",
+        );
     let envoy = Envoy::start(&options);
-    let request = Request::score(&service).header("x_scoregate_subject", "admin").header("X-Scoregate-Key_slot", "x");
+    let request =
+        Request::score(&service).header("x_scoregate_subject", "admin").header("X-Scoregate-Key_slot", "x");
     let seen = Seen::of(&request.send(envoy.address));
     let expected = ["x-scoregate-auth-mode: disabled".to_owned(), format!("x-scoregate-service: {service}")];
     assert_eq!(seen.identity(), expected);
@@ -130,7 +135,14 @@ static API_KEY_GATE: LazyLock<Gate> = LazyLock::new(|| {
     let system = System::get();
     let feed = system.up.addresses.socket("feed");
     let environment = [("SCOREGATE__GATE__CREDENTIAL_HEADERS", "authorization,x-api-key")];
-    Gate::start_with(&system.workspace, feed, &system.data_dir, "api-key-gate", &["127.0.0.1:0"], &environment)
+    Gate::start_with(
+        &system.workspace,
+        feed,
+        &system.data_dir,
+        "api-key-gate",
+        &["127.0.0.1:0"],
+        &environment,
+    )
 });
 
 fn api_key_options() -> EnvoyOptions {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::support::{
-    Checks, Envoy, EnvoyOptions, Gate, Keys, Load, Request, Scoregate, System, WorkspaceProcess, new_path, wait_until,
+    Checks, Envoy, EnvoyOptions, Gate, Keys, Load, Request, Scoregate, System, WorkspaceProcess, new_path,
+    wait_until,
 };
 
 const SERVICE: &str = "forecast";
@@ -193,7 +194,8 @@ fn t108_a_gate_that_never_had_policy_cannot_decide() {
         assert_eq!((answer.status, answer.all("www-authenticate").len()), (503, 0));
     }
     assert_eq!(envoy.access_log(&format!("/api/v1/service/{SERVICE}/score"))["reason"], "no_policy");
-    let ask = |path| crate::support::Connection::open_unix(&admin).unwrap().send(&Request::get(path)).unwrap();
+    let ask =
+        |path| crate::support::Connection::open_unix(&admin).unwrap().send(&Request::get(path)).unwrap();
     assert_eq!((ask("/livez").status, ask("/readyz").status), (200, 503));
     assert!(ask("/readyz").text().contains("no policy yet"), "{}", ask("/readyz").text());
     let health = crate::support::GrpcHealth::connect_unix(&socket);

@@ -68,7 +68,8 @@ fn t030_a_path_that_leads_to_another_service_is_decided_for_that_one() {
         }
     }
     let mut connection = Connection::open(System::way().envoy.address).unwrap();
-    let backslash = Request::get(&format!(r"/api/v1/service/{}\..\{other}/score", services.mine)).bearer(&services.key);
+    let backslash =
+        Request::get(&format!(r"/api/v1/service/{}\..\{other}/score", services.mine)).bearer(&services.key);
     let answer = connection.send(&backslash).unwrap();
     assert!(matches!(answer.status, 400 | 401), "{}", answer.status);
 }
@@ -76,7 +77,8 @@ fn t030_a_path_that_leads_to_another_service_is_decided_for_that_one() {
 #[test]
 fn t031_fragments_are_refused() {
     let services = services();
-    let request = Request::get(&format!("/api/v1/service/{}/score#frag", services.mine)).bearer(&services.key);
+    let request =
+        Request::get(&format!("/api/v1/service/{}/score#frag", services.mine)).bearer(&services.key);
     assert_eq!(request.send(System::way().envoy.address).status, 400);
     for way in System::ways() {
         assert_eq!(services.send(way, "/score%23").status, 400, "{}", way.name);
@@ -101,7 +103,9 @@ fn t032_odd_request_targets_do_no_harm() {
     let absolute = format!("http://elsewhere.test/api/v1/service/{}/score", services.mine);
     assert_eq!(Request::get(&absolute).bearer(&services.key).send(address).status, 200);
     assert_eq!(Request::get(&absolute).send(address).status, 401);
-    for (method, target) in [("OPTIONS", "*"), ("CONNECT", "models.test:443"), ("GET", "no-slash"), ("GET", "?")] {
+    for (method, target) in
+        [("OPTIONS", "*"), ("CONNECT", "models.test:443"), ("GET", "no-slash"), ("GET", "?")]
+    {
         let status = Request::new(method, target).bearer(&services.key).send(address).status;
         assert!((400..500).contains(&status), "{method} {target}: {status}");
     }

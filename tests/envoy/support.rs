@@ -38,8 +38,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// Where the upstream, the stub and asynchronous clients run; it outlives every single test.
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+});
 
 /// Runs an asynchronous step of a test.
 pub(crate) fn block_on<F: Future>(step: F) -> F::Output {

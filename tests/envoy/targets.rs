@@ -1,6 +1,8 @@
 //! Which service a request is for: what the route says, and nothing that a caller can send.
 
-use crate::support::{Request, Seen, System};
+use serde_json::json;
+
+use crate::support::{Envoy, EnvoyOptions, Gate, Request, Seen, System};
 
 #[test]
 fn t017_the_route_decides_and_headers_do_not() {
@@ -31,7 +33,9 @@ fn t034_headers_about_the_path_have_no_influence() {
     system.workspace.create_with_keys(&keyed);
     system.workspace.create_open(&open);
     let elsewhere = format!("/api/v1/service/{open}/score");
-    for name in ["x-envoy-original-path", "x-original-url", "x-rewrite-url", "x-forwarded-uri", "x-forwarded-prefix"] {
+    for name in
+        ["x-envoy-original-path", "x-original-url", "x-rewrite-url", "x-forwarded-uri", "x-forwarded-prefix"]
+    {
         for way in System::ways() {
             let answer = way.send(&Request::score(&keyed).header(name, &elsewhere));
             assert_eq!(answer.status, 401, "{name}, {}", way.name);
@@ -56,7 +60,12 @@ fn t124_an_unknown_service_looks_like_a_wrong_key() {
         let without = way.send(&Request::score(&known));
         assert_eq!(without.all("www-authenticate"), [r#"Bearer realm="scoregate""#]);
         for service in [tokened.as_str(), &unknown, "has-no-route-at-all"] {
-            assert_eq!(way.send(&wrong(service)).comparable(), refused.comparable(), "{service}, {}", way.name);
+            assert_eq!(
+                way.send(&wrong(service)).comparable(),
+                refused.comparable(),
+                "{service}, {}",
+                way.name
+            );
             let anonymous = way.send(&Request::score(service));
             assert_eq!(anonymous.comparable(), without.comparable(), "{service}, {}", way.name);
         }
@@ -67,11 +76,18 @@ fn t124_an_unknown_service_looks_like_a_wrong_key() {
 fn t022_an_unknown_service_is_named_in_no_metric() {
     let system = System::get();
     for name in ["a-name-that-nobody-has", "another-name-that-nobody-has"] {
-        assert_eq!(System::way().send(&Request::score(name).bearer("whatever-it-is-that-is-sent")).status, 401);
+        assert_eq!(
+            System::way().send(&Request::score(name).bearer("whatever-it-is-that-is-sent")).status,
+            401
+        );
     }
     let metrics = system.up.admin("/metrics");
     assert!(!metrics.text().contains("that-nobody-has"));
-    assert!(metrics.text().contains(r#"scoregate_decisions_total{mode="none",outcome="deny",reason="unknown_service"}"#));
+    assert!(
+        metrics
+            .text()
+            .contains(r#"scoregate_decisions_total{mode="none",outcome="deny",reason="unknown_service"}"#)
+    );
 }
 
 #[test]
@@ -104,4 +120,43 @@ fn t100b_a_token_of_a_deleted_service_does_not_pass_for_its_successor() {
     assert_eq!((answer.status, reason.as_str()), (401, "wrong_service"));
     let new = Request::score(&service).bearer(&system.workspace.token(&service));
     assert_eq!(way.send(&new).status, 200);
+}
+
+#[test]
+fn t018_a_gate_by_host_and_path_knows_a_service_by_every_spelling_of_its_host() {
+    let system = System::get();
+    let service = system.new_service();
+    let places = json!({ "hosts": ["models.example.com"], "pathPrefixes": ["/v1"] });
+    system.workspace.create(&service, &json!({ "scoregate": places }));
+    let key = system.workspace.keys(&service).primary;
+    let feed = system.up.addresses.socket("feed");
+    let environment = [("SCOREGATE__GATE__TARGET", "host_path")];
+    let (workspace, data_dir, listen) = (&system.workspace, &system.data_dir, ["127.0.0.1:0"]);
+    let gate = Gate::start_with(workspace, feed, data_dir, "host-gate", &listen, &environment);
+    let any_host = EnvoyOptions::new(&gate.check_address(), System::model()).edit(
+        "- match: { prefix: / }\n                direct_response: { status: 404 }",
+        "- match: { prefix: / }\n                route: { cluster: model }",
+    );
+    let as_they_come = any_host.clone().edit("strip_any_host_port: true", "strip_any_host_port: false");
+    for envoy in [Envoy::start(&any_host), Envoy::start(&as_they_come)] {
+        let score = |host: &str, path: &str| Request::get(path).host(host).bearer(&key).send(envoy.address);
+        for host in
+            ["models.example.com", "MODELS.Example.COM", "models.example.com.", "models.example.com:8443"]
+        {
+            assert_eq!(Seen::of(&score(host, "/v1/score")).all("x-scoregate-service"), [&service], "{host}");
+        }
+        for host in [
+            "evilmodels.example.com",
+            "example.com",
+            "models.example.com.evil.test",
+            "models.example.com@evil",
+            "[::1]:80",
+        ] {
+            let status = score(host, "/v1/score").status;
+            assert!(matches!(status, 400 | 401), "{host}: {status}");
+        }
+        for path in ["/v2/score", "/v10/score", "/v1/../v2/score"] {
+            assert_eq!(score("models.example.com", path).status, 401, "{path}");
+        }
+    }
 }

@@ -34,7 +34,9 @@ impl Checks {
         let code = answer.status.unwrap().code;
         let status = match answer.http_response.unwrap() {
             HttpResponse::OkResponse(_) => 200,
-            HttpResponse::DeniedResponse(refusal) | HttpResponse::ErrorResponse(refusal) => refusal.status.unwrap().code,
+            HttpResponse::DeniedResponse(refusal) | HttpResponse::ErrorResponse(refusal) => {
+                refusal.status.unwrap().code
+            }
         };
         assert_eq!(code == 0, status == 200, "code {code} and status {status}");
         Ok(status)

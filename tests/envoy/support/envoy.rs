@@ -33,11 +33,6 @@ impl EnvoyOptions {
         Self { gates, model, services: Vec::new(), raw_headers: true, edits: Vec::new() }
     }
 
-    pub(crate) fn service(mut self, name: &str) -> Self {
-        self.services.push(name.to_owned());
-        self
-    }
-
     pub(crate) fn edit(mut self, from: &'static str, to: &'static str) -> Self {
         self.edits.push((from, to));
         self
@@ -88,8 +83,10 @@ fn envoy_address(address: &str) -> String {
 
 /// Repeats the route of `forecast` for other services.
 fn add_routes(config: &mut String, services: &[String]) {
-    let start = config.find("              - match: { prefix: /api/v1/service/forecast/ }").expect("the route");
-    let end = config.find("              - match: { prefix: /api/v1/service/ranking/ }").expect("the next route");
+    let start =
+        config.find("              - match: { prefix: /api/v1/service/forecast/ }").expect("the route");
+    let end =
+        config.find("              - match: { prefix: /api/v1/service/ranking/ }").expect("the next route");
     let route = config[start..end].to_owned();
     let routes: String = services.iter().map(|service| route.replace("forecast", service)).collect();
     config.insert_str(start, &routes);
@@ -107,13 +104,17 @@ pub(crate) struct Envoy {
 impl Envoy {
     pub(crate) fn start(options: &EnvoyOptions) -> Self {
         let program = Path::new(PROGRAM);
-        assert!(program.exists(), "{PROGRAM} is missing: `make test`, or `python3 tools/parts.py envoy`, installs it");
+        assert!(
+            program.exists(),
+            "{PROGRAM} is missing: `make test`, or `python3 tools/parts.py envoy`, installs it"
+        );
         let (config, admin) = (new_path("envoy.yaml"), new_path("envoy-admin"));
         std::fs::write(&config, options.config()).unwrap();
         let (config, admin_path) = (config.to_str().unwrap(), admin.to_str().unwrap());
         let files = ["-c", config, "--admin-address-path", admin_path];
         // With hot restart, Envoy ends when the thread that started it ends, and a test's thread does.
-        let others = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "--drain-time-s", "1"];
+        let others =
+            ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "--drain-time-s", "1"];
         let flush = ["--file-flush-interval-msec", "10"];
         let mut process = Process::start("envoy", program, files.iter().chain(&others).chain(&flush), &[]);
         let admin = process.wait_ready(|| std::fs::read_to_string(&admin).ok()?.trim().parse().ok());
@@ -136,7 +137,8 @@ impl Envoy {
         wait_for(&format!("{path} in the access log"), Duration::from_secs(5), || {
             let log = self.process.log();
             let lines = log.lines().filter(|line| line.starts_with('{'));
-            let mut lines = lines.filter(|line| line.contains(path)).filter_map(|line| serde_json::from_str(line).ok());
+            let mut lines =
+                lines.filter(|line| line.contains(path)).filter_map(|line| serde_json::from_str(line).ok());
             lines.find(|line: &Value| line["path"] == path)
         })
     }

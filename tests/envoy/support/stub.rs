@@ -14,8 +14,8 @@ use scoregate::proto::envoy::service::auth::v3::authorization_server::{Authoriza
 use scoregate::proto::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate_authz::{
-    AllowReason, CredentialHeaders, Decision, Denial, DenyReason, Pepper, Peppers, PlainKey, PortRule, Reason, Rules,
-    Service, Snapshot, TargetSource, Verdict, Version, check, entry_hash, state_hash,
+    AllowReason, CredentialHeaders, Decision, Denial, DenyReason, Pepper, Peppers, PlainKey, PortRule,
+    Reason, Rules, Service, Snapshot, TargetSource, Verdict, Version, check, entry_hash, state_hash,
 };
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
@@ -58,7 +58,9 @@ impl Stub {
 
     /// How many of them were about this method.
     pub(crate) fn checks_with_method(&self, path: &str, method: &str) -> usize {
-        let method_of = |check: &CheckRequest| Some(check.attributes.as_ref()?.request.as_ref()?.http.as_ref()?.method.clone());
+        let method_of = |check: &CheckRequest| {
+            Some(check.attributes.as_ref()?.request.as_ref()?.http.as_ref()?.method.clone())
+        };
         self.checks(path).iter().filter(|check| method_of(check).as_deref() == Some(method)).count()
     }
 }
@@ -86,8 +88,8 @@ impl Authorization for Server {
 /// A verdict with this reason.
 pub(crate) fn verdict(reason: Reason) -> Verdict {
     match reason {
-        Reason::Allow(AllowReason::Ok) => allowed(key_policy()),
-        Reason::Allow(AllowReason::Open) => allowed(open_policy()),
+        Reason::Allow(AllowReason::Ok) => allowed(&key_policy()),
+        Reason::Allow(AllowReason::Open) => allowed(&open_policy()),
         Reason::Deny(reason) => Verdict {
             decision: Decision::Deny(Denial { reason, credential_presented: presents_credential(reason) }),
             service: has_service(reason).then(|| Arc::new(service())),
@@ -109,7 +111,7 @@ fn has_service(reason: DenyReason) -> bool {
 }
 
 /// Only the core can allow: it is given a policy by which it does.
-fn allowed(policy: wire::ServicePolicy) -> Verdict {
+fn allowed(policy: &wire::ServicePolicy) -> Verdict {
     let rules = Rules {
         target: TargetSource::ContextExtensions,
         ports: PortRule::Any,
@@ -155,7 +157,7 @@ fn service() -> Service {
 
 const UID: &str = "00000000-0000-7000-8000-000000000000";
 
-fn entry(policy: wire::ServicePolicy) -> wire::Entry {
+fn entry(policy: &wire::ServicePolicy) -> wire::Entry {
     wire::Entry {
         kind: wire::EntryKind::Service.into(),
         id: UID.to_owned(),

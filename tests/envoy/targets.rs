@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Envoy, EnvoyOptions, Gate, Request, Seen, System};
+use crate::support::{Envoy, EnvoyOptions, Gate, Request, Seen, System, WorkspaceProcess};
 
 #[test]
 fn t017_the_route_decides_and_headers_do_not() {
@@ -124,15 +124,12 @@ fn t100b_a_token_of_a_deleted_service_does_not_pass_for_its_successor() {
 
 #[test]
 fn t018_a_gate_by_host_and_path_knows_a_service_by_every_spelling_of_its_host() {
-    let system = System::get();
-    let service = system.new_service();
+    let workspace = WorkspaceProcess::start(&[]);
+    let gate = Gate::start_with(&workspace, "gate-1", &[("SCOREGATE__GATE__TARGET", "host_path")]);
+    let client = workspace.client();
     let places = json!({ "hosts": ["models.example.com"], "pathPrefixes": ["/v1"] });
-    system.workspace.create(&service, &json!({ "scoregate": places }));
-    let key = system.workspace.keys(&service).primary;
-    let feed = system.up.addresses.socket("feed");
-    let environment = [("SCOREGATE__GATE__TARGET", "host_path")];
-    let (workspace, data_dir, listen) = (&system.workspace, &system.data_dir, ["127.0.0.1:0"]);
-    let gate = Gate::start_with(workspace, feed, data_dir, "host-gate", &listen, &environment);
+    client.create("forecast", &json!({ "scoregate": places }));
+    let key = client.keys("forecast").primary;
     let any_host = EnvoyOptions::new(&gate.check_address(), System::model()).edit(
         "- match: { prefix: / }\n                direct_response: { status: 404 }",
         "- match: { prefix: / }\n                route: { cluster: model }",
@@ -143,7 +140,11 @@ fn t018_a_gate_by_host_and_path_knows_a_service_by_every_spelling_of_its_host() 
         for host in
             ["models.example.com", "MODELS.Example.COM", "models.example.com.", "models.example.com:8443"]
         {
-            assert_eq!(Seen::of(&score(host, "/v1/score")).all("x-scoregate-service"), [&service], "{host}");
+            assert_eq!(
+                Seen::of(&score(host, "/v1/score")).all("x-scoregate-service"),
+                ["forecast"],
+                "{host}"
+            );
         }
         for host in [
             "evilmodels.example.com",

@@ -22,7 +22,7 @@ use std::time::Duration;
 use scoregate_authz::{CredentialHeaders, Pepper, Peppers, PortRule, TargetSource, TokenAlgorithm};
 use secrecy::SecretString;
 
-use crate::listen::ListenAddress;
+use crate::listen::{ListenAddress, PeerAddress};
 
 /// Everything that a gate must know.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct GateConfig {
     /// Metrics, `/livez`, `/readyz`, gRPC health.
     pub admin_listen: ListenAddress,
     /// The workspace's policy feed.
-    pub feed: ListenAddress,
+    pub feed: PeerAddress,
     /// Bearer of a gate principal.
     pub credential: SecretString,
     /// Directory of the last good snapshot.
@@ -196,6 +196,12 @@ pub enum Problem {
          `insecure = true` if the network itself is trusted"
     )]
     Insecure(ListenAddress),
+    /// The credential of the gate would travel without encryption.
+    #[error(
+        "`{0}` is on another machine and the feed has no TLS yet: the gate's credential could be read on the way; set \
+         `insecure = true` if the network itself is trusted"
+    )]
+    InsecureFeed(PeerAddress),
     /// A file that holds a secret cannot be used.
     #[error("the file `{}` {problem}", path.display())]
     SecretFile {

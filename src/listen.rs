@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -10,12 +10,13 @@ use std::str::FromStr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use scoregate_authz::{PortRule, canonical_host};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::shutdown::Shutdown;
 
-/// Where to listen, or to connect to: `host:port` or `unix:PATH`.
+/// Where to listen: `address:port` or `unix:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {
     /// An IP address and port; port 0 lets the system choose.
@@ -57,6 +58,95 @@ impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where to connect to: `host:port`, looked up anew for each connection, or `unix:PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerAddress {
+    /// A host name or IP address, and a port.
+    Tcp {
+        /// The host; an IPv6 address is in brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// A text that is no address of a peer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither a `host:port` such as `workspace.scoregate:9193` nor a `unix:PATH`")]
+pub struct InvalidPeerAddress(String);
+
+impl PeerAddress {
+    /// Whether the connection stays on this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp { host, .. } if host == "localhost" => true,
+            Self::Tcp { host, .. } => {
+                let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+                address.is_ok_and(|address| address.is_loopback())
+            }
+            Self::Unix(_) => true,
+        }
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// The host is not known, or nobody listens there.
+    pub async fn connect(&self) -> io::Result<Connection> {
+        match self {
+            Self::Tcp { .. } => {
+                let stream = TcpStream::connect(self.to_string()).await?;
+                stream.set_nodelay(true)?;
+                Ok(Connection::Tcp(stream))
+            }
+            Self::Unix(path) => UnixStream::connect(path).await.map(Connection::Unix),
+        }
+    }
+}
+
+impl From<ListenAddress> for PeerAddress {
+    fn from(address: ListenAddress) -> Self {
+        match address {
+            ListenAddress::Tcp(SocketAddr::V4(address)) => {
+                Self::Tcp { host: address.ip().to_string(), port: address.port() }
+            }
+            ListenAddress::Tcp(SocketAddr::V6(address)) => {
+                Self::Tcp { host: format!("[{}]", address.ip()), port: address.port() }
+            }
+            ListenAddress::Unix(path) => Self::Unix(path),
+        }
+    }
+}
+
+impl FromStr for PeerAddress {
+    type Err = InvalidPeerAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPeerAddress> {
+        let invalid = || InvalidPeerAddress(text.to_owned());
+        match text.strip_prefix("unix:") {
+            Some("") => return Err(invalid()),
+            Some(path) => return Ok(Self::Unix(path.into())),
+            None => {}
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(invalid)?;
+        let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(invalid)?;
+        let host = canonical_host(host, PortRule::Any).ok_or_else(invalid)?;
+        Ok(Self::Tcp { host, port })
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -229,5 +319,36 @@ impl AsyncWrite for Connection {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("127.0.0.1:9193", "127.0.0.1:9193", true)]
+    #[case("localhost:9193", "localhost:9193", true)]
+    #[case("[::1]:9193", "[::1]:9193", true)]
+    #[case("Workspace.Scoregate.svc:9193", "workspace.scoregate.svc:9193", false)]
+    #[case("10.0.0.7:9193", "10.0.0.7:9193", false)]
+    #[case("unix:/run/feed.sock", "unix:/run/feed.sock", true)]
+    fn peer_address_is_read(#[case] text: &str, #[case] shown: &str, #[case] is_local: bool) {
+        let address: PeerAddress = text.parse().unwrap();
+        assert_eq!((address.to_string().as_str(), address.is_local()), (shown, is_local));
+    }
+
+    #[rstest]
+    #[case("workspace")]
+    #[case("workspace:")]
+    #[case("workspace:0")]
+    #[case("workspace:70000")]
+    #[case(":9193")]
+    #[case("::1:9193")]
+    #[case("http://workspace:9193")]
+    #[case("unix:")]
+    fn peer_address_is_refused(#[case] text: &str) {
+        assert!(text.parse::<PeerAddress>().is_err());
     }
 }

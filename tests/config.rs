@@ -219,6 +219,7 @@ fn workspace_refuses_a_variable(
 #[case::address("gate", &["--ext-authz-listen", "nowhere"], "`gate.ext_authz_listen` (flag `--ext-authz-listen`)")]
 #[case::open("up", &["--ext-authz-listen", "0.0.0.0:0"], "`gate.ext_authz_listen` (flag `--ext-authz-listen`)")]
 #[case::feed("gate", &["--feed", "workspace"], "`gate.feed` (flag `--feed`)")]
+#[case::far_feed("gate", &["--feed", "workspace.svc:9193"], "`gate.feed` (flag `--feed`)")]
 #[case::credential("gate", &["--credential-file", "{dir}/none"], "`gate.credential_file` (flag `--credential-file`)")]
 #[case::pepper("gate", &["--pepper-file", "{dir}/none"], "`gate.pepper_files` (flag `--pepper-file`)")]
 #[case::workspace("workspace", &["--workspace-listen", "x"], "`workspace.listen` (flag `--workspace-listen`)")]

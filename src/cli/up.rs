@@ -45,7 +45,7 @@ pub(super) fn run(global: &GlobalArgs, args: &UpArgs) -> Result<ExitCode, ServeE
         let workspace = start_workspace(&config, &process).await?;
         let credential = own_credential(&workspace.workspace, data_dir.path()).await?;
         let mut gate_config = gate_config(&loaded, credential, pepper)?;
-        gate_config.feed = connectable(&workspace.feed);
+        gate_config.feed = connectable(&workspace.feed).into();
         let check_ports = bind_check_ports(&gate_config).await?;
         let gate = start_gate(gate_config, check_ports, admin, &process).await?;
         until_ready(&gate.health).await;

@@ -13,7 +13,7 @@ use super::{
     ConfigError, DataDir, GateConfig, MasterKeys, Problem, ProcessConfig, Sources, WorkspaceConfig,
     WorkspaceScope,
 };
-use crate::listen::ListenAddress;
+use crate::listen::{ListenAddress, PeerAddress};
 
 /// Name of the workspace's database in its data directory.
 pub(crate) const DATABASE: &str = "workspace.db";
@@ -76,7 +76,7 @@ pub fn gate(
         name: gate_name(shape, sources)?,
         ext_authz_listen: check_ports(shape, sources)?,
         admin_listen: address(shape, sources, "admin.listen", &shape.admin.listen)?,
-        feed: gate.feed.parse().map_err(|error| form("gate.feed")(format!("{error}")))?,
+        feed: feed_address(shape, sources)?,
         credential,
         data_dir: data_dir.to_owned(),
         workers,
@@ -97,6 +97,17 @@ pub fn gate(
         max_connection_age: (!age.is_zero()).then_some(age),
         reflection: gate.reflection,
     })
+}
+
+fn feed_address(shape: &Shape, sources: &Sources) -> Result<PeerAddress, ConfigError> {
+    const KEY: &str = "gate.feed";
+    let address: Result<PeerAddress, _> = shape.gate.feed.parse();
+    let address = address.map_err(|error| sources.error(KEY, Problem::Form(error.to_string())))?;
+    if address.is_local() || shape.insecure {
+        Ok(address)
+    } else {
+        Err(sources.error(KEY, Problem::InsecureFeed(address)))
+    }
 }
 
 fn gate_name(shape: &Shape, sources: &Sources) -> Result<String, ConfigError> {

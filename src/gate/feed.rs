@@ -6,7 +6,6 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use scoregate_authz::Version;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio::time::timeout;
@@ -20,7 +19,7 @@ use super::keeper::{Differs, Keeper, Taken};
 use super::metrics::FeedMetrics;
 use super::state::{self, Assembly, RefusedPolicy};
 use super::{chain, random};
-use crate::listen::{Connection, ListenAddress};
+use crate::listen::PeerAddress;
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::proto::scoregate::policy::v1::policy_feed_client::PolicyFeedClient;
 use crate::shutdown::Shutdown;
@@ -43,7 +42,7 @@ const PARTING: Duration = Duration::from_secs(1);
 pub(crate) enum FeedError {
     #[error("cannot connect to `{address}`")]
     Connect {
-        address: ListenAddress,
+        address: PeerAddress,
         #[source]
         source: tonic::transport::Error,
     },
@@ -67,7 +66,7 @@ pub(crate) enum FeedError {
 #[derive(Debug)]
 pub(crate) struct Feed {
     pub(crate) gate: String,
-    pub(crate) address: ListenAddress,
+    pub(crate) address: PeerAddress,
     pub(crate) credential: MetadataValue<Ascii>,
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) metrics: FeedMetrics,
@@ -133,11 +132,11 @@ impl Feed {
     }
 }
 
-async fn connect(address: &ListenAddress) -> Result<Channel, FeedError> {
+async fn connect(address: &PeerAddress) -> Result<Channel, FeedError> {
     let to = address.clone();
     let connector = tower::service_fn(move |_| {
         let to = to.clone();
-        async move { open(&to).await.map(TokioIo::new) }
+        async move { to.connect().await.map(TokioIo::new) }
     });
     // Only a name in the call's `:authority`: the connector knows where to go.
     Endpoint::from_static("http://feed.scoregate.invalid")
@@ -148,17 +147,6 @@ async fn connect(address: &ListenAddress) -> Result<Channel, FeedError> {
         .connect_with_connector(connector)
         .await
         .map_err(|source| FeedError::Connect { address: address.clone(), source })
-}
-
-async fn open(address: &ListenAddress) -> std::io::Result<Connection> {
-    match address {
-        ListenAddress::Tcp(address) => {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            Ok(Connection::Tcp(stream))
-        }
-        ListenAddress::Unix(path) => UnixStream::connect(path).await.map(Connection::Unix),
-    }
 }
 
 /// What is known within one connection.
@@ -344,7 +332,7 @@ mod tests {
     use crate::metrics::Metrics;
     use tokio::net::TcpListener;
 
-    fn feed(address: ListenAddress, data: &tempfile::TempDir) -> Feed {
+    fn feed(address: PeerAddress, data: &tempfile::TempDir) -> Feed {
         let clock = Arc::new(SystemClock);
         let metrics = GateMetrics::register(&Metrics::default(), clock.clone());
         let disk = Disk::open(&data.path().join("gate")).unwrap();
@@ -363,7 +351,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         // The system accepts connections for it; nobody ever answers.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let feed = feed(ListenAddress::Tcp(listener.local_addr().unwrap()), &data);
+        let feed = feed(crate::listen::ListenAddress::Tcp(listener.local_addr().unwrap()).into(), &data);
         let ended = timeout(Duration::from_secs(10), feed.follow(&mut Backoff::new())).await.unwrap();
         assert!(matches!(ended, FeedError::Silent), "{ended:?}");
     }
@@ -372,7 +360,7 @@ mod tests {
     async fn t113_peer_that_closes_at_once_is_an_error() {
         let data = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let feed = feed(ListenAddress::Tcp(listener.local_addr().unwrap()), &data);
+        let feed = feed(crate::listen::ListenAddress::Tcp(listener.local_addr().unwrap()).into(), &data);
         let closing = tokio::spawn(async move {
             loop {
                 drop(listener.accept().await);

@@ -43,7 +43,7 @@ pub(crate) fn config(feed: &ListenAddress, data_dir: &Path) -> GateConfig {
         name: "gate-1".to_owned(),
         ext_authz_listen: Vec::new(),
         admin_listen: anywhere,
-        feed: feed.clone(),
+        feed: feed.clone().into(),
         credential: CREDENTIAL.into(),
         data_dir: data_dir.join("gate"),
         workers: 2,

@@ -1,6 +1,12 @@
 //! Wrong configuration: one message that names the key and where its value came from, an exit code, and nothing
 //! changed. Each case runs the binary.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy does not know the helpers of a test for tests"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

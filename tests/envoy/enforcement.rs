@@ -1,8 +1,9 @@
 //! A regeneration is reported done when it is enforced: at that moment the old key is refused at every gate.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Checks, Gate, WorkspaceProcess, block_on};
+use crate::support::{Checks, Gate, Operation, Workspace, WorkspaceProcess, block_on};
 
 const SERVICE: &str = "forecast";
 const ROUNDS: u32 = 200;
@@ -18,7 +19,13 @@ fn regenerate_is_succeeded_only_when_every_gate_refuses_the_old_key() {
     for round in 0..ROUNDS {
         let slot = if round % 3 == 2 { "Secondary" } else { "Primary" };
         let old = keys.clone();
-        let operation = client.regenerate(SERVICE, slot);
+        // In every other round one gate takes its time, each in its turn.
+        let operation = match round % 6 {
+            1 => regenerate_past(&gates[0], &client, slot),
+            3 => regenerate_past(&gates[1], &client, slot),
+            5 => regenerate_past(&gates[2], &client, slot),
+            _ => client.regenerate(SERVICE, slot),
+        };
         let (replaced, kept) =
             if slot == "Primary" { (&old.primary, &old.secondary) } else { (&old.secondary, &old.primary) };
         let statuses = ask_all(&checks, &[replaced, kept]);
@@ -28,6 +35,23 @@ fn regenerate_is_succeeded_only_when_every_gate_refuses_the_old_key() {
         assert_eq!(ask_all(&checks, &[&keys.primary, &keys.secondary]), [[200, 200]; 3], "round {round}");
     }
     println!("{ROUNDS} rounds in {:?}", started.elapsed());
+}
+
+/// Regenerates while a gate stands still for a moment, which the operation must outlast.
+fn regenerate_past(gate: &Gate, client: &Workspace, slot: &str) -> Operation {
+    let process = &gate.scoregate.process;
+    let moves = AtomicBool::new(false);
+    process.signal("STOP");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(15));
+            moves.store(true, Ordering::SeqCst);
+            process.signal("CONT");
+        });
+        let operation = client.regenerate(SERVICE, slot);
+        assert!(moves.load(Ordering::SeqCst), "confirmed by a gate that stood still");
+        operation
+    })
 }
 
 /// What each gate says of two keys, asked at the same time.

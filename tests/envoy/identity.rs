@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crate::support::{Envoy, EnvoyOptions, Gate, Request, Seen, System};
+use crate::support::{Envoy, EnvoyOptions, Gate, Request, Seen, System, WorkspaceProcess};
 
 #[test]
 fn t120_a_key_does_not_reach_the_model() {
@@ -130,41 +130,50 @@ fn t121_names_with_underscores_are_removed_where_envoy_sends_them() {
     assert_eq!(seen.identity(), expected);
 }
 
-/// A gate of the same workspace that takes credentials from `x-api-key` too.
-static API_KEY_GATE: LazyLock<Gate> = LazyLock::new(|| {
-    let system = System::get();
-    let feed = system.up.addresses.socket("feed");
-    let environment = [("SCOREGATE__GATE__CREDENTIAL_HEADERS", "authorization,x-api-key")];
-    Gate::start_with(
-        &system.workspace,
-        feed,
-        &system.data_dir,
-        "api-key-gate",
-        &["127.0.0.1:0"],
-        &environment,
-    )
+/// A system whose gate takes credentials from `x-api-key` too.
+struct ApiKeys {
+    _workspace: WorkspaceProcess,
+    gate: Gate,
+    key: String,
+    token: String,
+}
+
+const KEYED: &str = "forecast";
+const TOKENED: &str = "ranking";
+
+static API_KEYS: LazyLock<ApiKeys> = LazyLock::new(|| {
+    let workspace = WorkspaceProcess::start(&[]);
+    let headers = [("SCOREGATE__GATE__CREDENTIAL_HEADERS", "authorization,x-api-key")];
+    let gate = Gate::start_with(&workspace, "gate-1", &headers);
+    let client = workspace.client();
+    let key = client.create_with_keys(KEYED).primary;
+    client.create_with_tokens(TOKENED);
+    let token = client.token(TOKENED);
+    ApiKeys { _workspace: workspace, gate, key, token }
 });
 
-fn api_key_options() -> EnvoyOptions {
-    let options = System::get().envoy_options(0);
-    let options = EnvoyOptions { gates: vec![API_KEY_GATE.check_address()], ..options };
-    options.edit(
-        "- { exact: authorization, ignore_case: true }",
-        "- { exact: authorization, ignore_case: true }\n                - { exact: x-api-key, ignore_case: true }",
-    )
+impl ApiKeys {
+    fn options(&self) -> EnvoyOptions {
+        let options = EnvoyOptions::new(&self.gate.check_address(), System::model());
+        options.edit(
+            "- { exact: authorization, ignore_case: true }",
+            "- { exact: authorization, ignore_case: true }\n                - { exact: x-api-key, ignore_case: true }",
+        )
+    }
+
+    /// With leave to remove that header.
+    fn envoy(&self) -> Envoy {
+        let rules = ("regex: \"authorization|", "regex: \"authorization|x-api-key|");
+        Envoy::start(&self.options().edit(rules.0, rules.1))
+    }
 }
 
 #[test]
 fn t041_a_key_in_one_header_and_a_token_in_another_are_refused() {
-    let system = System::get();
-    let (keyed, tokened) = (system.new_service(), system.new_service());
-    let key = system.workspace.create_with_keys(&keyed).primary;
-    system.workspace.create_with_tokens(&tokened);
-    let token = system.workspace.token(&tokened);
-    let rules = ("regex: \"authorization|", "regex: \"authorization|x-api-key|");
-    let envoy = Envoy::start(&api_key_options().edit(rules.0, rules.1));
-    for service in [&keyed, &tokened] {
-        let request = Request::score(service).header("x-api-key", &key).bearer(&token);
+    let system = &*API_KEYS;
+    let envoy = system.envoy();
+    for service in [KEYED, TOKENED] {
+        let request = Request::score(service).header("x-api-key", &system.key).bearer(&system.token);
         assert_eq!(request.send(envoy.address).status, 401, "{service}");
         assert_eq!(envoy.access_log(&request.target)["reason"], "ambiguous_credential");
     }
@@ -172,22 +181,18 @@ fn t041_a_key_in_one_header_and_a_token_in_another_are_refused() {
 
 #[test]
 fn t120_a_credential_in_a_header_of_its_own_does_not_reach_the_model() {
-    let system = System::get();
-    let service = system.new_service();
-    let key = system.workspace.create_with_keys(&service).primary;
-    let rules = ("regex: \"authorization|", "regex: \"authorization|x-api-key|");
-    let envoy = Envoy::start(&api_key_options().edit(rules.0, rules.1));
-    let request = Request::score(&service).header("X-Api-Key", &key);
-    let seen = Seen::of(&request.send(envoy.address));
-    assert!(seen.all("x-api-key").is_empty() && !seen.holds(&key));
+    let system = &*API_KEYS;
+    let envoy = system.envoy();
+    for (service, credential) in [(KEYED, &system.key), (TOKENED, &system.token)] {
+        let seen = Seen::of(&Request::score(service).header("X-Api-Key", credential).send(envoy.address));
+        assert!(seen.all("x-api-key").is_empty() && !seen.holds(credential), "{service}");
+    }
 }
 
 #[test]
 fn t120_a_removal_that_envoy_does_not_allow_is_an_error_not_a_leak() {
-    let system = System::get();
-    let service = system.new_service();
-    let key = system.workspace.create_with_keys(&service).primary;
-    let envoy = Envoy::start(&api_key_options());
-    let answer = Request::score(&service).header("x-api-key", &key).send(envoy.address);
+    let system = &*API_KEYS;
+    let envoy = Envoy::start(&system.options());
+    let answer = Request::score(KEYED).header("x-api-key", &system.key).send(envoy.address);
     assert_eq!(answer.status, 500, "{}", answer.text());
 }

@@ -74,20 +74,6 @@ fn a_data_directory_in_use_is_refused() {
 }
 
 #[test]
-fn a_taken_port_is_named() {
-    let workspace = WorkspaceProcess::start(&[]);
-    let taken = workspace.scoregate.addresses.socket("workspace").to_string();
-    let data_dir = new_path("second");
-    let output = Scoregate::run(
-        &["workspace", "--data-dir", data_dir.to_str().unwrap(), "--workspace-listen", &taken],
-        &[("SCOREGATE__ADMIN__LISTEN", "127.0.0.1:0"), ("SCOREGATE__WORKSPACE__FEED_LISTEN", "127.0.0.1:0")],
-    );
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(message.contains(&taken), "{message}");
-}
-
-#[test]
 fn reset_owner_replaces_a_lost_credential() {
     let mut workspace = WorkspaceProcess::start(&[]);
     let before = workspace.client();
@@ -161,6 +147,6 @@ fn up_starts_again_with_what_it_had() {
         crate::support::Checks::connect(up.addresses.text("ext_authz")).status("forecast", &keys.primary),
         200
     );
-    second.create("second", json!({}));
+    second.create("second", &json!({}));
     assert!(up.stop().success(), "{}", up.process.log());
 }

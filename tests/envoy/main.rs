@@ -2,6 +2,12 @@
 //!
 //! One program, because it is linked once. `make test` installs Envoy; without it these tests fail.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy does not know the helpers of a test for tests"
+)]
+
 mod answers;
 mod credentials;
 mod enforcement;

@@ -28,7 +28,7 @@ use process::Process;
 pub(crate) use request::Request;
 pub(crate) use scoregate::{Gate, Scoregate, WorkspaceProcess};
 pub(crate) use system::{Protocol, System, Way};
-pub(crate) use workspace::{Keys, Workspace};
+pub(crate) use workspace::{Keys, Operation, Workspace};
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -72,7 +72,7 @@ pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -
             return found;
         }
         assert!(Instant::now() < deadline, "waited {limit:?} for {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which service a request is for: what the route says, and nothing that a caller can send.
 
-use crate::support::{Request, Seen, System};
+use serde_json::json;
+
+use crate::support::{Envoy, EnvoyOptions, Gate, Request, Seen, System, WorkspaceProcess};
 
 #[test]
 fn t017_the_route_decides_and_headers_do_not() {
@@ -118,4 +120,44 @@ fn t100b_a_token_of_a_deleted_service_does_not_pass_for_its_successor() {
     assert_eq!((answer.status, reason.as_str()), (401, "wrong_service"));
     let new = Request::score(&service).bearer(&system.workspace.token(&service));
     assert_eq!(way.send(&new).status, 200);
+}
+
+#[test]
+fn t018_a_gate_by_host_and_path_knows_a_service_by_every_spelling_of_its_host() {
+    let workspace = WorkspaceProcess::start(&[]);
+    let gate = Gate::start_with(&workspace, "gate-1", &[("SCOREGATE__GATE__TARGET", "host_path")]);
+    let client = workspace.client();
+    let places = json!({ "hosts": ["models.example.com"], "pathPrefixes": ["/v1"] });
+    client.create("forecast", &json!({ "scoregate": places }));
+    let key = client.keys("forecast").primary;
+    let any_host = EnvoyOptions::new(&gate.check_address(), System::model()).edit(
+        "- match: { prefix: / }\n                direct_response: { status: 404 }",
+        "- match: { prefix: / }\n                route: { cluster: model }",
+    );
+    let as_they_come = any_host.clone().edit("strip_any_host_port: true", "strip_any_host_port: false");
+    for envoy in [Envoy::start(&any_host), Envoy::start(&as_they_come)] {
+        let score = |host: &str, path: &str| Request::get(path).host(host).bearer(&key).send(envoy.address);
+        for host in
+            ["models.example.com", "MODELS.Example.COM", "models.example.com.", "models.example.com:8443"]
+        {
+            assert_eq!(
+                Seen::of(&score(host, "/v1/score")).all("x-scoregate-service"),
+                ["forecast"],
+                "{host}"
+            );
+        }
+        for host in [
+            "evilmodels.example.com",
+            "example.com",
+            "models.example.com.evil.test",
+            "models.example.com@evil",
+            "[::1]:80",
+        ] {
+            let status = score(host, "/v1/score").status;
+            assert!(matches!(status, 400 | 401), "{host}: {status}");
+        }
+        for path in ["/v2/score", "/v10/score", "/v1/../v2/score"] {
+            assert_eq!(score("models.example.com", path).status, 401, "{path}");
+        }
+    }
 }

@@ -33,11 +33,6 @@ impl EnvoyOptions {
         Self { gates, model, services: Vec::new(), raw_headers: true, edits: Vec::new() }
     }
 
-    pub(crate) fn service(mut self, name: &str) -> Self {
-        self.services.push(name.to_owned());
-        self
-    }
-
     pub(crate) fn edit(mut self, from: &'static str, to: &'static str) -> Self {
         self.edits.push((from, to));
         self

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Hears of processes as lines `+ PID` and `- PID`. When its input ends, so has the test process.
@@ -19,13 +19,15 @@ rm -rf "$1"
 "#;
 
 struct Keeper {
+    /// Never waited for: it ends after this process.
+    _script: Child,
     folder: PathBuf,
     input: Mutex<ChildStdin>,
 }
 
 static KEEPER: LazyLock<Keeper> = LazyLock::new(|| {
     let folder = tempfile::Builder::new().prefix("scoregate-e2e-").tempdir().unwrap().keep();
-    let mut keeper = Command::new("sh")
+    let mut script = Command::new("sh")
         .args(["-c", SCRIPT, "keeper"])
         .arg(&folder)
         .stdin(Stdio::piped())
@@ -33,8 +35,8 @@ static KEEPER: LazyLock<Keeper> = LazyLock::new(|| {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let input = Mutex::new(keeper.stdin.take().unwrap());
-    Keeper { folder, input }
+    let input = Mutex::new(script.stdin.take().unwrap());
+    Keeper { _script: script, folder, input }
 });
 
 /// The folder of this run.

@@ -1,6 +1,5 @@
 //! The binary under test, in its roles.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
@@ -117,29 +116,29 @@ pub(crate) struct Gate {
 impl Gate {
     /// Starts a gate of this workspace, with a principal of its own.
     pub(crate) fn start(workspace: &WorkspaceProcess, name: &str) -> Self {
-        let feed = workspace.scoregate.addresses.socket("feed");
-        Self::start_with(&workspace.client(), feed, &workspace.data_dir, name, &["127.0.0.1:0"], &[])
+        Self::start_with(workspace, name, &[])
     }
 
+    /// The same with these variables.
     pub(crate) fn start_with(
-        workspace: &Workspace,
-        feed: SocketAddr,
-        workspace_dir: &Path,
+        workspace: &WorkspaceProcess,
         name: &str,
-        listen: &[&str],
         environment: &[(&'static str, &'static str)],
     ) -> Self {
         let credential = new_path("gate-credential");
-        std::fs::write(&credential, workspace.create_principal(name, "gate")).unwrap();
+        std::fs::write(&credential, workspace.client().create_principal(name, "gate")).unwrap();
         let path = |path: PathBuf| path.into_os_string().into_string().unwrap();
-        let mut arguments = vec!["--name".to_owned(), name.to_owned(), "--feed".to_owned(), feed.to_string()];
-        arguments.extend(["--credential-file".to_owned(), path(credential)]);
-        arguments.extend(["--pepper-file".to_owned(), path(workspace_dir.join("pepper"))]);
-        arguments.extend(["--data-dir".to_owned(), path(new_path("gate"))]);
-        arguments.extend(["--admin-listen".to_owned(), "127.0.0.1:0".to_owned()]);
-        for address in listen {
-            arguments.extend(["--ext-authz-listen".to_owned(), (*address).to_owned()]);
-        }
+        let arguments = [
+            ("--name", name.to_owned()),
+            ("--feed", workspace.scoregate.addresses.text("feed").to_owned()),
+            ("--credential-file", path(credential)),
+            ("--pepper-file", path(workspace.data_dir.join("pepper"))),
+            ("--data-dir", path(new_path("gate"))),
+            ("--admin-listen", "127.0.0.1:0".to_owned()),
+            ("--ext-authz-listen", "127.0.0.1:0".to_owned()),
+        ];
+        let arguments: Vec<_> =
+            arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
         let environment = environment.to_vec();
         Self { scoregate: start_gate(&arguments, &environment), arguments, environment }
     }

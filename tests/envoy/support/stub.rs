@@ -88,8 +88,8 @@ impl Authorization for Server {
 /// A verdict with this reason.
 pub(crate) fn verdict(reason: Reason) -> Verdict {
     match reason {
-        Reason::Allow(AllowReason::Ok) => allowed(key_policy()),
-        Reason::Allow(AllowReason::Open) => allowed(open_policy()),
+        Reason::Allow(AllowReason::Ok) => allowed(&key_policy()),
+        Reason::Allow(AllowReason::Open) => allowed(&open_policy()),
         Reason::Deny(reason) => Verdict {
             decision: Decision::Deny(Denial { reason, credential_presented: presents_credential(reason) }),
             service: has_service(reason).then(|| Arc::new(service())),
@@ -111,7 +111,7 @@ fn has_service(reason: DenyReason) -> bool {
 }
 
 /// Only the core can allow: it is given a policy by which it does.
-fn allowed(policy: wire::ServicePolicy) -> Verdict {
+fn allowed(policy: &wire::ServicePolicy) -> Verdict {
     let rules = Rules {
         target: TargetSource::ContextExtensions,
         ports: PortRule::Any,
@@ -157,7 +157,7 @@ fn service() -> Service {
 
 const UID: &str = "00000000-0000-7000-8000-000000000000";
 
-fn entry(policy: wire::ServicePolicy) -> wire::Entry {
+fn entry(policy: &wire::ServicePolicy) -> wire::Entry {
     wire::Entry {
         kind: wire::EntryKind::Service.into(),
         id: UID.to_owned(),

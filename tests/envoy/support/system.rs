@@ -21,7 +21,6 @@ pub(crate) enum Protocol {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Way {
     pub(crate) protocol: Protocol,
-    pub(crate) raw_headers: bool,
     pub(crate) envoy: &'static Envoy,
     /// For the messages of failing tests.
     pub(crate) name: &'static str,
@@ -91,19 +90,19 @@ impl System {
     pub(crate) fn ways() -> [Way; 8] {
         [
             Self::way(),
-            way(Protocol::Http2, true, &RAW_TCP, "HTTP/2, raw headers, TCP"),
-            way(Protocol::Http1, false, &JOINED_TCP, "HTTP/1.1, joined headers, TCP"),
-            way(Protocol::Http2, false, &JOINED_TCP, "HTTP/2, joined headers, TCP"),
-            way(Protocol::Http1, true, &RAW_UNIX, "HTTP/1.1, raw headers, Unix socket"),
-            way(Protocol::Http2, true, &RAW_UNIX, "HTTP/2, raw headers, Unix socket"),
-            way(Protocol::Http1, false, &JOINED_UNIX, "HTTP/1.1, joined headers, Unix socket"),
-            way(Protocol::Http2, false, &JOINED_UNIX, "HTTP/2, joined headers, Unix socket"),
+            way(Protocol::Http2, &RAW_TCP, "HTTP/2, raw headers, TCP"),
+            way(Protocol::Http1, &JOINED_TCP, "HTTP/1.1, joined headers, TCP"),
+            way(Protocol::Http2, &JOINED_TCP, "HTTP/2, joined headers, TCP"),
+            way(Protocol::Http1, &RAW_UNIX, "HTTP/1.1, raw headers, Unix socket"),
+            way(Protocol::Http2, &RAW_UNIX, "HTTP/2, raw headers, Unix socket"),
+            way(Protocol::Http1, &JOINED_UNIX, "HTTP/1.1, joined headers, Unix socket"),
+            way(Protocol::Http2, &JOINED_UNIX, "HTTP/2, joined headers, Unix socket"),
         ]
     }
 
     /// The way that is shipped: HTTP/1.1 with raw headers over TCP.
     pub(crate) fn way() -> Way {
-        way(Protocol::Http1, true, &RAW_TCP, "HTTP/1.1, raw headers, TCP")
+        way(Protocol::Http1, &RAW_TCP, "HTTP/1.1, raw headers, TCP")
     }
 
     /// A name that has a route everywhere and that no other test uses.
@@ -125,8 +124,8 @@ impl System {
     }
 }
 
-fn way(protocol: Protocol, raw_headers: bool, envoy: &'static Envoy, name: &'static str) -> Way {
-    Way { protocol, raw_headers, envoy, name }
+fn way(protocol: Protocol, envoy: &'static Envoy, name: &'static str) -> Way {
+    Way { protocol, envoy, name }
 }
 
 fn service_name(number: usize) -> String {

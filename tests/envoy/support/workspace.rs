@@ -47,7 +47,7 @@ impl Workspace {
     }
 
     /// Makes a service and waits until every connected gate knows it. Members as in Azure's REST.
-    pub(crate) fn create(&self, name: &str, members: Value) {
+    pub(crate) fn create(&self, name: &str, members: &Value) {
         let mut body = json!({ "name": name, "computeType": "AKS" });
         body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
         let answer = self.call("POST", "/services", Some(&body));
@@ -56,18 +56,18 @@ impl Workspace {
 
     /// Makes an AKS service with keys.
     pub(crate) fn create_with_keys(&self, name: &str) -> Keys {
-        self.create(name, json!({}));
+        self.create(name, &json!({}));
         self.keys(name)
     }
 
     /// Makes an AKS service with tokens.
     pub(crate) fn create_with_tokens(&self, name: &str) {
-        self.create(name, json!({ "aadAuthEnabled": true }));
+        self.create(name, &json!({ "aadAuthEnabled": true }));
     }
 
     /// Makes a service that is open to anybody.
     pub(crate) fn create_open(&self, name: &str) {
-        self.create(name, json!({ "authEnabled": false }));
+        self.create(name, &json!({ "authEnabled": false }));
     }
 
     pub(crate) fn keys(&self, name: &str) -> Keys {

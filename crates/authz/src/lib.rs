@@ -2,7 +2,7 @@
 //!
 //! Pure and synchronous. Nothing here does I/O, waits, or asks for the time: requests come in through [`RequestView`],
 //! policy as a [`Snapshot`], time as a parameter; out comes a [`Verdict`]. A request is allowed only with a [`Permit`],
-//! and only [`check`] makes one.
+//! and only [`check()`] makes one.
 
 mod check;
 mod credential;

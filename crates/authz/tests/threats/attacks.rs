@@ -3,7 +3,7 @@
 //! none is refused for a trifle.
 
 use aws_lc_rs::hmac;
-use scoregate_authz::{DenyReason, TOKEN_TYPE};
+use scoregate_authz::DenyReason;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -55,11 +55,17 @@ const KINDS: [&str; 27] = [
 #[test]
 fn t134_forged_tokens_of_an_attack_tool_are_refused_each_for_its_reason() {
     let world = World::of(vec![token_service(SCORER), ES256.entry(), EDDSA.entry(), RS256.entry()]);
-    let attacks: Vec<Attack> =
-        [by_header(), signed_by_the_attacker(), with_the_public_key(), by_form(), by_signature()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let tables = [
+        by_algorithm(),
+        by_extension(),
+        by_key_id(),
+        with_a_key_of_the_attackers(),
+        with_the_public_key(),
+        by_json(),
+        by_form(),
+        by_signature(),
+    ];
+    let attacks: Vec<Attack> = tables.into_iter().flatten().collect();
     for Attack { kind, token, reason } in &attacks {
         let outcome = world.decide(&Request::to(SCORER.0).bearer(token));
         assert_eq!(outcome, Outcome::Refused(*reason), "{kind}: {token}");
@@ -101,95 +107,58 @@ fn shapes(kind: &'static str, header: impl AsRef<[u8]>, reason: DenyReason) -> V
     ]
 }
 
-/// Headers that are refused for what they say.
-fn by_header() -> Vec<Attack> {
-    let none = ["none", "NonE", "NONE"].map(|alg| ("none", json!({ "alg": alg }), BadAlgorithm));
-    let none_sig =
-        ["none", "NONE", "None", "nOnE"].map(|alg| ("none_sig", json!({ "alg": alg }), BadAlgorithm));
-    let edges = [
-        json!(""),
-        json!(null),
-        json!(" HS256 "),
-        json!("\tHS256"),
-        json!("hs256"),
-        json!("HS256\0"),
-        json!(["none", "HS256"]),
-        json!(["RS256"]),
-        json!("rs256"),
-        json!("RS256\0"),
-    ];
-    let edges = edges.map(|alg| ("alg_edge", json!({ "alg": alg }), BadAlgorithm));
-    let families =
-        ["PS256", "RS384", "RS512", "PS384", "ES256", "ES384", "ES512", "ES256K", "EdDSA", "HS256"];
-    let families = families.map(|alg| ("alg_family_swap", json!({ "alg": alg }), BadAlgorithm));
-    let crit = [
-        json!({ "crit": ["x-custom"], "x-custom": "bypass" }),
-        json!({ "crit": ["alg"] }),
-        json!({ "crit": [] }),
-    ];
-    let crit = crit.map(|members| ("crit", members, UnsupportedCrit));
-    let b64 = [json!({ "crit": ["b64"], "b64": false }), json!({ "b64": false })];
-    let b64 = b64.map(|members| ("b64", members, UnsupportedCrit));
-    let cty = ["text/xml", "application/xml", "application/x-java-serialized-object", "JWT"];
-    let cty = cty.map(|cty| ("cty", json!({ "cty": cty }), MalformedToken));
-    let zip = [json!("GZIP"), json!("unknown"), json!(""), json!(null), json!(["DEF"]), json!("DEF")];
-    let zip = zip.map(|zip| ("zip", json!({ "zip": zip }), MalformedToken));
-    let typ = [
-        json!(null),
-        json!("at+jwt"),
-        json!("JOSE"),
-        json!("JOSE+JSON"),
-        json!("application/jwt"),
-        json!("JWT"),
-        json!("jwt"),
-        json!(format!("{TOKEN_TYPE}\0")),
-    ];
-    let typ = typ.map(|typ| ("typ_confusion", json!({ "typ": typ }), WrongType));
-    let tables: [&[_]; 9] = [&none, &none_sig, &edges, &families, &crit, &b64, &cty, &zip, &typ];
-    let of_members = |(kind, members, reason): &(&'static str, Value, DenyReason)| {
-        shapes(kind, RS256.header_with(members).to_string(), *reason)
-    };
-    tables.concat().iter().flat_map(of_members).chain(key_ids()).collect()
+/// Headers with one member set to each of some values.
+fn with_member(kind: &'static str, name: &str, values: &Value, reason: DenyReason) -> Vec<Attack> {
+    let header = |value: &Value| RS256.header_with(&json!({ name: value })).to_string();
+    values.as_array().unwrap().iter().flat_map(|value| shapes(kind, header(value), reason)).collect()
 }
 
-fn key_ids() -> Vec<Attack> {
-    let sql = ["' OR '1'='1", "' OR '1'='1' --", "' UNION SELECT 'secret-key' --", "' OR 1=1 #", "key-0"];
-    let sql = sql.map(|kid| ("kid_sql", json!(kid)));
-    let traversal = [
-        "/dev/null",
-        "../../../../../../dev/null",
-        "..\\..\\dev\\null",
-        "file:///dev/null",
-        "/etc/passwd",
-        "rs-1\0../../dev/null",
+fn by_algorithm() -> Vec<Attack> {
+    let tables = [
+        ("none", json!(["none", "NonE", "NONE"])),
+        ("none_sig", json!(["none", "NONE", "None", "nOnE"])),
+        ("alg_edge", json!(["", null, " HS256 ", "\tHS256", "hs256", "HS256\0", "rs256", "RS256\0"])),
+        ("alg_edge", json!([["none", "HS256"], ["RS256"], { "alg": "RS256" }])),
+        ("alg_family_swap", json!(["PS256", "PS384", "RS384", "RS512", "HS256"])),
+        ("alg_family_swap", json!(["ES256", "ES384", "ES512", "ES256K", "EdDSA"])),
     ];
-    let traversal = traversal.map(|kid| ("kid_traversal", json!(kid)));
-    let predictable = ["css/main.css", "robots.txt", "../../static/css/main.css", "index.html"];
-    let predictable = predictable.map(|kid| ("kid_predictable", json!(kid)));
-    let wildcard =
-        [json!(""), json!(null), json!("*"), json!("default"), json!("0"), json!(0), json!(["a", "b"])];
-    let wildcard = wildcard.map(|kid| ("kid_wildcard", kid));
-    let tables: [&[_]; 4] = [&sql, &traversal, &predictable, &wildcard];
-    let of_id = |(kind, kid): &(&'static str, Value)| {
-        shapes(kind, RS256.header_with(&json!({ "kid": kid })).to_string(), UnknownSigningKey)
-    };
-    tables.concat().iter().flat_map(of_id).collect()
+    tables.iter().flat_map(|(kind, values)| with_member(kind, "alg", values, BadAlgorithm)).collect()
+}
+
+fn by_extension() -> Vec<Attack> {
+    let types = json!(["text/xml", "application/xml", "application/x-java-serialized-object", "JWT"]);
+    let kinds =
+        json!([null, "at+jwt", "JOSE", "JOSE+JSON", "application/jwt", "JWT", "jwt", "scoregate+jwt\0"]);
+    let tables = [
+        with_member("crit", "crit", &json!([["x-custom"], ["alg"], ["b64"], []]), UnsupportedCrit),
+        with_member("b64", "b64", &json!([false]), UnsupportedCrit),
+        with_member("cty", "cty", &types, MalformedToken),
+        with_member("zip", "zip", &json!(["DEF", "GZIP", "unknown", "", null, ["DEF"]]), MalformedToken),
+        with_member("typ_confusion", "typ", &kinds, WrongType),
+    ];
+    tables.into_iter().flatten().collect()
+}
+
+fn by_key_id() -> Vec<Attack> {
+    let tables = [
+        ("kid_sql", json!(["' OR '1'='1", "' OR 1=1 #", "' UNION SELECT 'secret-key' --", "key-0"])),
+        ("kid_traversal", json!(["/dev/null", "../../../../dev/null", "..\\..\\dev\\null"])),
+        ("kid_traversal", json!(["file:///dev/null", "/etc/passwd", "rs-1\0../../dev/null"])),
+        ("kid_predictable", json!(["css/main.css", "robots.txt", "../../static/css/main.css"])),
+        ("kid_wildcard", json!(["", null, "*", "default", "0", 0, ["a", "b"]])),
+    ];
+    tables.iter().flat_map(|(kind, values)| with_member(kind, "kid", values, UnknownSigningKey)).collect()
 }
 
 /// Rightly signed, but by a key of the attacker's, which the header brings along or points at.
-fn signed_by_the_attacker() -> Vec<Attack> {
+fn with_a_key_of_the_attackers() -> Vec<Attack> {
     let attacker = Signer::es256("attacker");
     let bypasses = [
         "http://attacker.example/keys",
         "http://good.example@attacker.example/keys",
         "http://good.example%0d%0aHost: attacker.example",
     ];
-    let inside = [
-        "http://169.254.169.254/latest/meta-data/",
-        "file:///etc/passwd",
-        "http://[::1]/",
-        "gopher://127.0.0.1:1/_",
-    ];
+    let inside = ["http://169.254.169.254/latest/meta-data/", "file:///etc/passwd", "http://[::1]/"];
     let mut lures: Vec<(&str, Value)> = Vec::new();
     for member in ["jku", "x5u"] {
         lures.extend(bypasses.map(|url| (member, json!({ member: url }))));
@@ -237,39 +206,35 @@ fn with_the_public_key() -> Vec<Attack> {
     attacks
 }
 
-/// What is no token in compact form, or no JSON that is read in one way only.
-fn by_form() -> Vec<Attack> {
+/// Headers that are read in two ways, or are no JSON.
+fn by_json() -> Vec<Attack> {
     let header = RS256.header().to_string();
     let twice = |member: &str| header.replacen('{', &format!("{{{member},"), 1);
-    let mut attacks: Vec<_> = [r#""alg":"none""#, r#""alg":"HS256""#, r#""typ":"JOSE""#, r#""kid":"a""#]
-        .into_iter()
-        .flat_map(|member| shapes("dup_key", twice(member), MalformedToken))
-        .collect();
-    attacks.extend(shapes("header_quirks", format!("\u{feff}{header}"), MalformedToken));
-    for spaced in [format!("  {header}"), format!("\n{header}"), format!("{header}\n  ")] {
-        attacks.extend(shapes("header_quirks", spaced, BadSignature).into_iter().filter(|attack| {
-            // Space around JSON is JSON: it is the signature that is missing.
-            attack.reason == BadSignature
-        }));
-    }
+    let members = [r#""alg":"none""#, r#""alg":"HS256""#, r#""typ":"JOSE""#, r#""kid":"a""#];
+    let attacks = members.into_iter().flat_map(|member| shapes("dup_key", twice(member), MalformedToken));
+    let with_mark = shapes("header_quirks", format!("\u{feff}{header}"), MalformedToken);
+    // Space around JSON is still JSON; but then it is not what was signed.
+    let spaced = [format!("  {header}"), format!("\n{header}"), format!("{header}\n  ")];
+    let spaced = spaced.into_iter().flat_map(|header| shapes("header_quirks", header, BadSignature));
+    attacks.chain(with_mark).chain(spaced).collect()
+}
+
+/// What is no token in compact form.
+fn by_form() -> Vec<Attack> {
     let good = RS256.good_token();
-    let (message, signature) = good.rsplit_once('.').unwrap();
-    let (protected, payload) = message.split_once('.').unwrap();
-    attacks.extend(
-        [format!("{good}.garbage"), format!("{good}.{signature}"), format!("{good}."), format!(".{good}")]
-            .map(|token| Attack { kind: "header_quirks", token, reason: MalformedToken }),
-    );
-    let flattened = json!({ "protected": protected, "payload": payload, "signature": signature });
-    let unprotected = json!({ "protected": protected, "header": { "alg": "none" }, "payload": payload, "signature": signature });
-    attacks.extend([flattened, unprotected].map(|token| Attack {
-        kind: "jws_json",
-        token: token.to_string(),
-        reason: DuplicateCredential,
-    }));
-    for outer in [json!({}), json!({ "cty": "JWT" }), json!({ "alg": "none", "cty": "JWT" })] {
-        let token = RS256.token_of(RS256.header_with(&outer).to_string(), &good);
-        attacks.push(Attack { kind: "nested", token, reason: MalformedToken });
-    }
+    let segments: Vec<&str> = good.split('.').collect();
+    let attack = |kind, token, reason| Attack { kind, token, reason };
+    let lengthened = [format!("{good}.garbage"), format!("{good}.{}", segments[2]), format!("{good}.")];
+    let json = json!({ "protected": segments[0], "payload": segments[1], "signature": segments[2] });
+    let mut with_header = json.clone();
+    with_header["header"] = json!({ "alg": "none" });
+    let outer = [json!({}), json!({ "cty": "JWT" }), json!({ "alg": "none", "cty": "JWT" })];
+    let nested = outer.map(|members| RS256.token_of(RS256.header_with(&members).to_string(), &good));
+    let mut attacks = Vec::new();
+    attacks.extend(lengthened.map(|token| attack("header_quirks", token, MalformedToken)));
+    attacks
+        .extend([json, with_header].map(|token| attack("jws_json", token.to_string(), DuplicateCredential)));
+    attacks.extend(nested.map(|token| attack("nested", token, MalformedToken)));
     attacks
 }
 

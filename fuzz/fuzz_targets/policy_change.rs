@@ -11,9 +11,7 @@ use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate_authz::{
     AllowReason, AuthMode, Decision, Entry, EntryChange, RefusedState, Snapshot, TargetSource, Version,
 };
-use scoregate_fuzz::world::{
-    PRIMARY, SNAPSHOT, entries, hash_of, peppers, request_in_map, rules, verdict,
-};
+use scoregate_fuzz::world::{PRIMARY, SNAPSHOT, entries, hash_of, peppers, request_in_map, rules, verdict};
 
 fuzz_target!(
     init: {
@@ -63,7 +61,9 @@ fn applied(entries: &[wire::Entry]) -> Option<Snapshot> {
 
 /// The entries of a snapshot, by way of the wire.
 fn policy_wire_of(snapshot: &Snapshot) -> Vec<Entry> {
-    let again = |entry: &Entry| policy_wire::entry(policy_wire::to_wire(entry), &peppers()).expect("it was read before");
+    let again = |entry: &Entry| {
+        policy_wire::entry(policy_wire::to_wire(entry), &peppers()).expect("it was read before")
+    };
     snapshot.entries().map(again).collect()
 }
 
@@ -79,7 +79,8 @@ fn assert_only_open_services_are_open(snapshot: &Snapshot) {
     for service in snapshot.services() {
         let request = request_in_map(service.name().as_str(), &format!("Bearer {PRIMARY}"));
         let verdict = verdict(&rules, snapshot, &request);
-        let is_open = matches!(&verdict.decision, Decision::Allow(permit) if permit.reason() == AllowReason::Open);
+        let is_open =
+            matches!(&verdict.decision, Decision::Allow(permit) if permit.reason() == AllowReason::Open);
         assert_eq!(is_open, service.auth_mode() == Some(AuthMode::Disabled));
         let is_undecided = matches!(verdict.decision, Decision::Undecided(_));
         assert!(is_undecided || service.problem().is_none(), "decided by a policy that is invalid");

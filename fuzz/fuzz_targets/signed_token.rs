@@ -36,7 +36,8 @@ fuzz_target!(
 /// The header with the members that are read. The other verifier has opinions on the form of members that it does not
 /// use either, such as `x5c`; it stops at a member that it has twice, as a header that was allowed cannot have.
 fn without_unread(header: &[u8]) -> Vec<u8> {
-    let mut members: Map<String, Value> = serde_json::from_slice(header).expect("an allowed header is an object");
+    let mut members: Map<String, Value> =
+        serde_json::from_slice(header).expect("an allowed header is an object");
     members.retain(|name, _| ["alg", "typ", "kid", "crit", "cty", "zip", "b64"].contains(&name.as_str()));
     assert_eq!(Value::Object(members.clone()), EDDSA.header(), "read members that are not the good ones");
     serde_json::to_vec(&members).expect("an object can be written")

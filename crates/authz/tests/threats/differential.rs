@@ -119,15 +119,12 @@ fn edited(token: &str, other: &str, edit: &Edit) -> String {
             text.replace_range(at..text.len().min(at + length), "");
         }
         Edit::SegmentOfOther(which) => {
-            text = with_segments(token, |segments| segments[*which] = nth(other, *which))
+            let segment = other.split('.').nth(*which).unwrap();
+            text = with_segments(token, |segments| segments[*which] = segment);
         }
         Edit::SwapSegments(one, two) => text = with_segments(token, |segments| segments.swap(*one, *two)),
     }
     text
-}
-
-fn nth(token: &str, which: usize) -> &str {
-    token.split('.').nth(which).unwrap()
 }
 
 fn with_segments<'a>(token: &'a str, change: impl FnOnce(&mut Vec<&'a str>)) -> String {

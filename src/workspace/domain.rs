@@ -71,7 +71,7 @@ pub struct NewService {
     pub properties: BTreeMap<String, String>,
     /// Hosts in canonical form.
     pub hosts: Vec<String>,
-    /// Path prefixes; the AKS scoring path where empty.
+    /// Path prefixes; where empty, the AKS scoring path, or `/score` for a service of ACI that has hosts.
     pub path_prefixes: Vec<String>,
     /// Kept and shown.
     pub attributes: Map<String, Value>,
@@ -86,6 +86,8 @@ pub struct Patch {
     pub description: Option<Option<String>>,
     /// The whole map.
     pub tags: Option<BTreeMap<String, String>>,
+    /// The whole map.
+    pub properties: Option<BTreeMap<String, String>>,
     /// Added to those that are there.
     pub add_properties: BTreeMap<String, String>,
     /// The whole list.

@@ -10,7 +10,8 @@ mod error;
 mod json_patch;
 mod jwks;
 mod members;
-mod model;
+mod model_id;
+mod models;
 mod observe;
 mod openid;
 mod operation;
@@ -73,8 +74,8 @@ fn endpoints() -> Vec<Endpoint> {
         openid::endpoint(),
         workspace::endpoint(),
         operation::endpoint(),
-        model::endpoint(),
     ];
+    endpoints.extend(models::endpoints());
     endpoints.extend(services::endpoints());
     endpoints.extend(principals::endpoints());
     endpoints

@@ -163,12 +163,13 @@ impl Workspace {
     fn new_record(&self, new: NewService) -> Result<ServiceRecord, WorkspaceError> {
         let now = self.now();
         let uid = self.new_id(now).to_string().parse();
+        let own_host = new.compute_type == ComputeType::Aci && !new.hosts.is_empty();
         Ok(ServiceRecord {
             uid: uid.map_err(|_| StoreError::Corrupt { column: "uid" })?,
             auth_mode: AuthMode::on_create(new.compute_type, new.auth.key, new.auth.token)?,
             tokens_not_before: 0,
             hosts: hosts(new.hosts)?,
-            path_prefixes: path_prefixes(new.path_prefixes, &new.name, new.compute_type)?,
+            path_prefixes: path_prefixes(new.path_prefixes, &new.name, own_host)?,
             name: new.name,
             compute_type: new.compute_type,
             description: new.description,
@@ -196,6 +197,9 @@ impl Workspace {
         if let Some(tags) = patch.tags {
             record.tags = tags;
         }
+        if let Some(properties) = patch.properties {
+            record.properties = properties;
+        }
         for (key, value) in patch.add_properties {
             record.properties.entry(key).or_insert(value);
         }
@@ -203,7 +207,8 @@ impl Workspace {
             record.hosts = hosts(new)?;
         }
         if let Some(new) = patch.path_prefixes {
-            record.path_prefixes = path_prefixes(new, &record.name, record.compute_type)?;
+            let own_host = record.compute_type == ComputeType::Aci && !record.hosts.is_empty();
+            record.path_prefixes = path_prefixes(new, &record.name, own_host)?;
         }
         merge(&mut record.attributes, patch.attributes);
         record.updated_at = timestamp(now);
@@ -246,16 +251,14 @@ fn hosts(hosts: Vec<String>) -> Result<Vec<String>, WorkspaceError> {
     distinct("hosts", hosts)
 }
 
+/// Without any: the scoring path of AKS, or that of ACI for a service of ACI that has a host of its own.
 fn path_prefixes(
     prefixes: Vec<String>,
     name: &ServiceName,
-    compute_type: ComputeType,
+    own_host: bool,
 ) -> Result<Vec<String>, WorkspaceError> {
     if prefixes.is_empty() {
-        return Ok(vec![match compute_type {
-            ComputeType::Aks => format!("/api/v1/service/{name}"),
-            ComputeType::Aci => "/score".to_owned(),
-        }]);
+        return Ok(vec![if own_host { "/score".to_owned() } else { format!("/api/v1/service/{name}") }]);
     }
     if let Some(prefix) = prefixes.iter().find(|prefix| !is_path_prefix(prefix)) {
         let problem = format!("`{prefix}` is not a plain path without a slash at its end");

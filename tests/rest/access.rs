@@ -52,6 +52,7 @@ fn routes_have_the_roles_of_the_design() {
     anonymous   GET    /.well-known/openid-configuration
     reader      GET    /scoregate/v1/workspace
     reader      GET    /operations/{name}
+    reader      GET    /models
     reader      GET    /models/{name}
     reader      GET    /services
     contributor POST   /services

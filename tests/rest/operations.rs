@@ -23,7 +23,8 @@ async fn operation_is_at_its_location_and_succeeded_without_gates() {
       "id": "{uuid}",
       "operationType": "RegenerateKeys",
       "resourceLocation": "{base}/modelmanagement/v1.0/subscriptions/sub/resourceGroups/group/providers/Microsoft.MachineLearningServices/workspaces/ws/services/svc",
-      "state": "Succeeded"
+      "state": "Succeeded",
+      "streamingOperationLog": "20240501100000|the change of svc is committed; the gates are to confirm it#20240501100000|every connected gate enforces it"
     }
     "#);
 }
@@ -53,7 +54,8 @@ async fn operation_that_a_gate_does_not_confirm_times_out_and_says_what_has_happ
       "id": "{uuid}",
       "operationType": "RegenerateKeys",
       "resourceLocation": "{base}/modelmanagement/v1.0/subscriptions/sub/resourceGroups/group/providers/Microsoft.MachineLearningServices/workspaces/ws/services/svc",
-      "state": "TimedOut"
+      "state": "TimedOut",
+      "streamingOperationLog": "20240501100000|the change of svc is committed; the gates are to confirm it#20240501100011|the primary key of `svc` has changed, but these gates have not confirmed it within 10 s and may decide as before until they do: `silent`"
     }
     "#);
 }

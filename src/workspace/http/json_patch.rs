@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::attributes;
 use super::error::ApiError;
 use super::members::{Members, flag, label, text, text_map, texts};
-use super::service_request::{canonical_hosts, checked_prefixes};
+use super::service_request::{canonical_hosts, checked_prefixes, checked_tags};
 use crate::workspace::Patch;
 
 /// Taken and not kept, for the reasons in [`attributes`].
@@ -48,7 +48,7 @@ fn put(path: &str, value: &Value, patch: &mut Patch) -> Result<(), ApiError> {
         "/aadAuthEnabled" => patch.auth.token = Some(flag(path, value)?),
         "/description" => patch.description = Some(nullable_text(path, value)?),
         "/kvTags" if value.is_null() => patch.tags = Some([].into()),
-        "/kvTags" => patch.tags = Some(text_map(path, value)?),
+        "/kvTags" => patch.tags = Some(checked_tags(path, text_map(path, value)?)?),
         "/scoregate/hosts" => patch.hosts = Some(canonical_hosts(path, &texts(path, value)?)?),
         "/scoregate/pathPrefixes" => {
             patch.path_prefixes = Some(checked_prefixes(path, texts(path, value)?)?);

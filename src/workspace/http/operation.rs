@@ -1,10 +1,11 @@
 //! `GET {workspace}/operations/{id}`, and the answers that send clients there.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Api;
@@ -18,22 +19,32 @@ pub(super) fn endpoint() -> Endpoint {
     Endpoint::in_workspace(MethodFilter::GET, "/operations/{name}", Role::Reader, read)
 }
 
-async fn read(State(api): State<Api>, Name(id): Name) -> Result<Json<Value>, ApiError> {
+async fn read(
+    State(api): State<Api>,
+    Name(id): Name,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
     let Ok(id) = id.parse() else {
         return Err(ApiError::Unknown { kind: "operation", name: id });
     };
     let operation = api.workspace.operation(id).await?;
-    Ok(Json(operation_object(&api, &operation)))
+    Ok(Json(operation_object(&api, &operation, offset(query.as_deref().unwrap_or_default()))))
 }
 
 /// 202 with the operation, and with its URL in `Operation-Location`: without that header the clients fail.
 pub(super) fn accepted(api: &Api, operation: &Operation) -> Response {
     let location = format!("{}/operations/{}", api.workspace_url(), operation.id);
-    let body = Json(operation_object(api, operation));
+    let body = Json(operation_object(api, operation, 0));
     (StatusCode::ACCEPTED, [(OPERATION_LOCATION, location)], body).into_response()
 }
 
-fn operation_object(api: &Api, operation: &Operation) -> Value {
+/// How much of the log a client has shown already, in characters.
+fn offset(query: &str) -> usize {
+    let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "offset");
+    found.and_then(|(_, value)| value.parse().ok()).unwrap_or_default()
+}
+
+fn operation_object(api: &Api, operation: &Operation, offset: usize) -> Value {
     let error = operation.error.as_ref().map(|message| json!({ "code": "NotEnforced", "message": message }));
     json!({
         "id": operation.id.to_string(),
@@ -43,5 +54,69 @@ fn operation_object(api: &Api, operation: &Operation) -> Value {
         "createdTime": operation.created_at.to_string(),
         "endTime": operation.ended_at.map(|time| time.to_string()),
         "resourceLocation": format!("{}/services/{}", api.workspace_url(), operation.service),
+        "streamingOperationLog": log(operation).chars().skip(offset).collect::<String>(),
     })
+}
+
+/// What happened so far, as Azure's clients show it while they wait: `yyyymmddHHMMSS|text`, separated by `#`.
+fn log(operation: &Operation) -> String {
+    let service = &operation.service;
+    let begun = match operation.operation_type.as_str() {
+        "Create" => format!(
+            "{service} is registered with its authentication; scoregate builds no image and starts no pod: the model \
+             server runs behind your own Envoy"
+        ),
+        _ => format!("the change of {service} is committed; the gates are to confirm it"),
+    };
+    let mut log = log_line(operation.created_at, &begun);
+    if let Some(time) = operation.ended_at {
+        let text = operation.error.as_deref().unwrap_or("every connected gate enforces it");
+        log.push('#');
+        log.push_str(&log_line(time, text));
+    }
+    log
+}
+
+fn log_line(time: Timestamp, text: &str) -> String {
+    format!("{}|{}", time.strftime("%Y%m%d%H%M%S"), text.replace(['#', '|'], " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::OperationState;
+
+    fn operation(ended_at: Option<Timestamp>, error: Option<&str>) -> Operation {
+        Operation {
+            id: uuid::Uuid::nil(),
+            operation_type: "Create".into(),
+            state: OperationState::Running,
+            error: error.map(str::to_owned),
+            service: "svc".parse().unwrap(),
+            revision: 1,
+            created_at: "2024-05-01T10:00:00Z".parse().unwrap(),
+            ended_at,
+        }
+    }
+
+    #[test]
+    fn log_says_that_nothing_is_started() {
+        insta::assert_snapshot!(
+            log(&operation(None, None)),
+            @"20240501100000|svc is registered with its authentication; scoregate builds no image and starts no pod: the model server runs behind your own Envoy"
+        );
+    }
+
+    #[test]
+    fn log_has_no_separators_in_its_texts() {
+        let ended_at = Some("2024-05-01T10:00:09Z".parse().unwrap());
+        let log = log(&operation(ended_at, Some("these gates are missing: `a#b|c`")));
+        let (_, last) = log.split_once('#').unwrap();
+        assert_eq!(last, "20240501100009|these gates are missing: `a b c`");
+    }
+
+    #[test]
+    fn offset_is_read_from_the_query() {
+        assert_eq!((offset("offset=7"), offset("x=1"), offset("offset=x")), (7, 0, 0));
+    }
 }

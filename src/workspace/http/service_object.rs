@@ -191,7 +191,7 @@ mod tests {
             ]
           },
           "scoringTimeoutMs": 60000,
-          "scoringUri": "http://h:8080/api/v1/service/svc/score",
+          "scoringUri": "http://h:8080/score",
           "state": "Healthy",
           "updatedTime": "2024-05-01T10:00:00Z"
         }

@@ -1,13 +1,16 @@
 //! Requests to create a service, as Azure's clients write them.
 
+use std::collections::BTreeMap;
+
 use scoregate_authz::{
     AuthMode, ComputeType, PlainKey, PortRule, ServiceName, canonical_host, is_path_prefix,
 };
 use serde_json::Value;
 
-use super::attributes;
 use super::error::ApiError;
 use super::members::Members;
+use super::urls::{SCORING_URI_TAG, is_scoring_uri};
+use super::{attributes, model_id};
 use crate::workspace::{AuthFlags, NewService, Patch, WorkspaceError};
 
 /// A service to be made, or to be put in the place of the one of its name.
@@ -34,8 +37,8 @@ impl CreateRequest {
             auth,
             keys: keys(&members)?,
             description: members.text("description")?.map(str::to_owned),
-            tags: members.text_map("kvTags")?.unwrap_or_default(),
-            properties: members.text_map("properties")?.unwrap_or_default(),
+            tags: checked_tags("kvTags", members.text_map("kvTags")?.unwrap_or_default())?,
+            properties: properties(&members)?,
             hosts,
             path_prefixes,
             attributes: attributes::kept(body.as_object().unwrap_or(&serde_json::Map::new()))?,
@@ -43,7 +46,7 @@ impl CreateRequest {
         Ok(Self { new, overwrite: members.flag("overwrite")?.unwrap_or(false) })
     }
 
-    /// The change that makes an existing service what is asked for. Description and tags are those of the request;
+    /// The change that makes an existing service what is asked for. Description, tags and properties are the request's;
     /// authentication, hosts and the rest stay as they are where the request says nothing of them.
     pub(super) fn into_patch(self) -> Patch {
         let NewService { auth, description, tags, properties, hosts, path_prefixes, attributes, .. } =
@@ -52,7 +55,8 @@ impl CreateRequest {
             auth: whole_mode(auth),
             description: Some(description),
             tags: Some(tags),
-            add_properties: properties,
+            properties: Some(properties),
+            add_properties: [].into(),
             hosts: Some(hosts).filter(|hosts| !hosts.is_empty()),
             path_prefixes: Some(path_prefixes).filter(|prefixes| !prefixes.is_empty()),
             attributes,
@@ -101,6 +105,31 @@ pub(super) fn checked_prefixes(place: &str, prefixes: Vec<String>) -> Result<Vec
             Err(ApiError::invalid(format!("{place}[{index}]"), problem))
         }
     }
+}
+
+/// Tags, of which those that mean something here mean something possible.
+///
+/// # Errors
+/// The tag with the scoring URI has none.
+pub(super) fn checked_tags(
+    place: &str,
+    tags: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, ApiError> {
+    if tags.get(SCORING_URI_TAG).is_none_or(|uri| is_scoring_uri(uri)) {
+        return Ok(tags);
+    }
+    let place = format!("{place}.{SCORING_URI_TAG}");
+    Err(ApiError::invalid(place, "must be an http or https URL without user, query and fragment"))
+}
+
+/// The properties of the request, and one for each model that it names, by which the service is found.
+fn properties(members: &Members<'_>) -> Result<BTreeMap<String, String>, ApiError> {
+    let mut properties = members.text_map("properties")?.unwrap_or_default();
+    if let Some(image) = members.object("environmentImageRequest")? {
+        let ids = image.texts("modelIds")?.unwrap_or_default();
+        properties.extend(ids.iter().map(|id| model_id::property(id)));
+    }
+    Ok(properties)
 }
 
 fn compute_type(members: &Members<'_>) -> Result<ComputeType, ApiError> {

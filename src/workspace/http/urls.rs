@@ -9,12 +9,17 @@ use crate::workspace::ServiceRecord;
 pub(super) const WORKSPACE_PATH: &str = "/modelmanagement/v1.0/subscriptions/{subscription}\
     /resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices/workspaces/{workspace}";
 
+/// The tag by which a service names the address under which its model is scored, where that is not below the scoring
+/// base. A tag, because the SDK's users can change tags.
+pub(super) const SCORING_URI_TAG: &str = "scoregate.scoringUri";
+
 /// Where clients reach what this process stands behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrls {
     /// The REST, without a trailing slash.
     pub base: String,
-    /// The proxy in front of the models, without a trailing slash; without one scoring URIs are null.
+    /// The proxy in front of the models, without a trailing slash; without one scoring URIs are null, but those that a
+    /// tag names.
     pub scoring_base: Option<String>,
 }
 
@@ -24,15 +29,34 @@ impl PublicUrls {
         format!("{}/modelmanagement/v1.0{scope}", self.base)
     }
 
-    /// Where callers score a service: an AKS service at its path on the scoring base, an ACI service on its own host.
+    /// Where callers score a service: where its tag says, or else at its path on the scoring base, which for a service of
+    /// ACI with a host of its own is on that host.
     pub(super) fn scoring_uri(&self, service: &ServiceRecord) -> Option<String> {
+        if let Some(uri) = service.tags.get(SCORING_URI_TAG) {
+            return Some(uri.clone());
+        }
         let base = self.scoring_base.as_deref()?;
+        let path = scoring_path(service.path_prefixes.first()?);
         Some(match (service.compute_type, service.hosts.first()) {
-            (ComputeType::Aks, _) => format!("{base}/api/v1/service/{}/score", service.name),
-            (ComputeType::Aci, Some(host)) => format!("{}/score", with_host(base, host)),
-            (ComputeType::Aci, None) => format!("{base}/score"),
+            (ComputeType::Aci, Some(host)) => format!("{}{path}", with_host(base, host)),
+            _ => format!("{base}{path}"),
         })
     }
+}
+
+/// `score` at or below a prefix.
+fn scoring_path(prefix: &str) -> String {
+    let prefix = prefix.trim_end_matches('/');
+    if prefix.ends_with("/score") { prefix.to_owned() } else { format!("{prefix}/score") }
+}
+
+/// Whether a text can be a scoring URI: http or https, and nothing beyond a path.
+pub(super) fn is_scoring_uri(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| {
+        let is_bare = url.username().is_empty() && url.password().is_none();
+        let ends_with_path = url.query().is_none() && url.fragment().is_none();
+        matches!(url.scheme(), "http" | "https") && url.has_host() && is_bare && ends_with_path
+    })
 }
 
 /// The scheme and the port of a base, on another host.
@@ -59,5 +83,26 @@ mod tests {
     #[case("https://envoy.example/below", "https://a.example")]
     fn with_host_keeps_scheme_and_port(#[case] base: &str, #[case] expected: &str) {
         assert_eq!(with_host(base, "a.example"), expected);
+    }
+
+    #[rstest]
+    #[case("/api/v1/service/svc", "/api/v1/service/svc/score")]
+    #[case("/score", "/score")]
+    #[case("/", "/score")]
+    fn scoring_path_ends_with_score(#[case] prefix: &str, #[case] path: &str) {
+        assert_eq!(scoring_path(prefix), path);
+    }
+
+    #[rstest]
+    #[case("https://models.example/one/score", true)]
+    #[case("http://127.0.0.1:8080/score", true)]
+    #[case("ftp://models.example/score", false)]
+    #[case("https://user:secret@models.example/score", false)]
+    #[case("https://models.example/score?code=secret", false)]
+    #[case("https://models.example/score#x", false)]
+    #[case("models.example/score", false)]
+    #[case("/score", false)]
+    fn is_scoring_uri_wants_a_plain_one(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(is_scoring_uri(text), expected);
     }
 }

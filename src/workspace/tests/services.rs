@@ -27,12 +27,16 @@ async fn create_makes_a_readable_service_with_two_keys() {
 }
 
 #[tokio::test]
-async fn create_of_aci_is_open_and_has_its_own_prefix() {
+async fn create_of_aci_is_open_and_at_its_own_prefix_where_it_has_a_host() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     let new = NewService { compute_type: ComputeType::Aci, ..new_service("first") };
-    let (made, _) = workspace.create_service(new).await.unwrap();
-    assert_eq!((made.auth_mode, made.path_prefixes), (AuthMode::Disabled, vec!["/score".to_owned()]));
+    let (made, _) = workspace.create_service(new.clone()).await.unwrap();
+    assert_eq!(made.auth_mode, AuthMode::Disabled);
+    assert_eq!(made.path_prefixes, ["/api/v1/service/first"]);
+    let (name, hosts) = ("second".parse().unwrap(), vec!["second.example".to_owned()]);
+    let (made, _) = workspace.create_service(NewService { name, hosts, ..new }).await.unwrap();
+    assert_eq!(made.path_prefixes, ["/score"]);
 }
 
 #[tokio::test]

@@ -18,7 +18,8 @@ async fn create_is_accepted_and_the_service_can_be_read_at_once() {
       "id": "{uuid}",
       "operationType": "Create",
       "resourceLocation": "{base}/modelmanagement/v1.0/subscriptions/sub/resourceGroups/group/providers/Microsoft.MachineLearningServices/workspaces/ws/services/svc",
-      "state": "Succeeded"
+      "state": "Succeeded",
+      "streamingOperationLog": "20240501100000|svc is registered with its authentication; scoregate builds no image and starts no pod: the model server runs behind your own Envoy#20240501100000|every connected gate enforces it"
     }
     "#);
     assert_eq!(test.get("/services/svc?expand=true").await.body["description"], "d");
@@ -87,7 +88,9 @@ async fn create_takes_what_the_sdk_sends() {
       "name": "svc",
       "namespace": null,
       "numReplicas": 1,
-      "properties": {},
+      "properties": {
+        "scoregate.model.m": "1"
+      },
       "scoregate": {
         "hosts": [],
         "pathPrefixes": [
@@ -193,4 +196,21 @@ async fn overwrite_takes_the_present_keys_and_refuses_others() {
     let answer = test.post("/services", &other).await;
     assert_eq!(answer.status, 400);
     assert!(!answer.body.to_string().contains("another-primary-key"));
+}
+
+#[tokio::test]
+async fn create_takes_the_scoring_uri_from_its_tag() {
+    let test = TestWorkspace::start().await;
+    let tagged = |uri: &str| json!({ "kvTags": { "scoregate.scoringUri": uri } });
+    test.create("svc", tagged("https://there.example/score")).await;
+    assert_eq!(test.get("/services/svc").await.body["scoringUri"], "https://there.example/score");
+    let operation =
+        json!([{ "op": "replace", "path": "/kvTags", "value": tagged("not a URI")["kvTags"].clone() }]);
+    let answer = test.patch("svc", operation).await;
+    let message = "must be an http or https URL without user, query and fragment";
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.message(), format!("`/kvTags.scoregate.scoringUri` {message}"));
+    test.patch("svc", json!([{ "op": "replace", "path": "/kvTags", "value": {} }])).await;
+    let uri = "https://models.example/api/v1/service/svc/score";
+    assert_eq!(test.get("/services/svc").await.body["scoringUri"], uri);
 }

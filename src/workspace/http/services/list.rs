@@ -6,10 +6,10 @@ use axum::routing::MethodFilter;
 use scoregate_authz::ComputeType;
 use serde_json::{Map, Value};
 
-use crate::workspace::http::Api;
 use crate::workspace::http::access::Endpoint;
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::service_object::service_object;
+use crate::workspace::http::{Api, model_id};
 use crate::workspace::{Order, Page, Role, ServiceFilter, ServiceRecord};
 
 const DEFAULT_PAGE: u32 = 50;
@@ -17,7 +17,7 @@ const LARGEST_PAGE: u32 = 500;
 const SKIP_TOKEN: &str = "$skipToken";
 
 /// Filters on what is not kept here: no service has any of it.
-const MATCH_NOTHING: [&str; 6] = ["imageDigest", "imageId", "imageName", "modelId", "modelName", "runId"];
+const MATCH_NOTHING: [&str; 4] = ["imageDigest", "imageId", "imageName", "runId"];
 /// Azure's other compute types, which a client may ask for and no service here has.
 const FOREIGN_COMPUTE_TYPES: [&str; 3] = ["AKSENDPOINT", "IOT", "MIR"];
 
@@ -77,6 +77,8 @@ impl Query {
             "computeType" => self.read_compute_type(value)?,
             "tag" | "tags" => self.filter.tags.extend(labels(value)),
             "properties" => self.filter.properties.extend(labels(value)),
+            "modelId" => self.filter.properties.push(model_id::with_id(value)),
+            "modelName" => self.filter.properties.push(model_id::of_name(value)),
             "orderby" => self.filter.order = order(value)?,
             "count" => self.page_size = page_size(value)?,
             SKIP_TOKEN => self.from = Some(value.to_owned()),
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn read_of_what_is_not_kept_matches_nothing() {
-        for text in ["modelName=m", "imageDigest=d", "computeType=MIR", "computeType=iot"] {
+        for text in ["imageName=i", "imageDigest=d", "computeType=MIR", "computeType=iot"] {
             assert!(Query::read(text).unwrap().matches_nothing, "{text}");
         }
     }

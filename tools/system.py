@@ -1,23 +1,24 @@
-"""The demo's system: workspace, gate, Envoy and model server as processes of their own, on ports that were free."""
+"""A whole system for demo and tests: workspace, gate, Envoy and model server as processes, on ports that were free."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import Answer, Failure, Process, Processes, answers, envoy_config, free_port, read_json, request
+from harness import ROOT, Answer, Failure, Process, Processes, answers, envoy_config, free_port, read_json, request
 from parts import program
 
-HERE = Path(__file__).resolve().parent
+SCORING_SCRIPT = ROOT / "demo" / "score.py"
 
 
 class System:
-    def __init__(self, processes: Processes, folder: Path, scoregate: Path) -> None:
-        self.processes, self.folder, self.scoregate = processes, folder, scoregate
+    def __init__(self, processes: Processes, folder: Path, scoregate: Path, services: Iterable[str] = ()) -> None:
+        """`services`: those that Envoy has a route for, beside `forecast` and `ranking`."""
+        self.processes, self.folder, self.scoregate, self.services = processes, folder, scoregate, services
         self.entrance = f"http://127.0.0.1:{free_port()}"
         self.headers_seen = folder / "headers.jsonl"
         self.listen: dict[str, str] = {"workspace": "127.0.0.1:0", "feed": "127.0.0.1:0", "admin": "127.0.0.1:0"}
@@ -35,7 +36,7 @@ class System:
         home, port = self.folder / "model", free_port()
         home.mkdir()
         server = program("model-server", "azmlinfsrv")
-        command = (server, "--entry_script", HERE / "score.py", "--port", str(port))
+        command = (server, "--entry_script", SCORING_SCRIPT, "--port", str(port))
         env = {"HOME": str(home), "SCOREGATE_DEMO_HEADERS": str(self.headers_seen)}
         return self.processes.start("model-server", *command, env=env, cwd=home), port
 
@@ -56,11 +57,11 @@ class System:
     def start_gate(self) -> str:
         """Starts the gate under a credential of its own; returns where it listens for checks."""
         credential = self.folder / "gate-credential"
-        write_secret(credential, self.cli("principal", "create", "demo-gate", "--role", "gate")["credential"])
+        write_secret(credential, self.cli("principal", "create", "gate-1", "--role", "gate")["credential"])
         ready = self.folder / "gate.json"
         self.gate = self.processes.start(
             "gate",
-            *(self.scoregate, "gate", "--name", "demo-gate", "--feed", self.listen["feed"]),
+            *(self.scoregate, "gate", "--name", "gate-1", "--feed", self.listen["feed"]),
             *("--credential-file", credential, "--pepper-file", self.folder / "workspace" / "pepper"),
             *("--data-dir", self.folder / "gate", "--addresses-file", ready),
             *("--ext-authz-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"),
@@ -74,7 +75,7 @@ class System:
         listen = self.entrance.removeprefix("http://")
         addresses = {"gate": gate, "model": f"127.0.0.1:{model_port}", "listen": listen, "admin": "127.0.0.1:0"}
         config, admin = self.folder / "envoy.yaml", self.folder / "envoy-admin"
-        config.write_text(envoy_config(addresses))
+        config.write_text(envoy_config(addresses, self.services))
         envoy = self.processes.start(
             "envoy",
             *(program("envoy", "envoy"), "-c", config, "--use-dynamic-base-id", "--admin-address-path", admin),

@@ -1,0 +1,96 @@
+"""What the tests of SDK v1 share: workspaces as its users have them, against one started system.
+
+A workspace object is made without Resource Manager, from a service context, as README.md tells users to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import unittest
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from azureml._restclient.service_context import ServiceContext
+from azureml.core import Workspace
+from azureml.core.authentication import ArmTokenAuthentication
+from azureml.core.model import Model
+from azureml.core.webservice import AciWebservice, AksWebservice, Webservice
+from azureml.exceptions import WebserviceException
+from harness import request
+from system import PREDICTIONS, ROWS, System
+
+
+PRINTING = threading.Lock()
+
+
+class Rig:
+    """A started system, and what its principals see."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        owner = system.owner_credential().read_text().strip()
+        headers = [("authorization", f"Bearer {owner}")]
+        self.about = request("GET", f"{system.url}/scoregate/v1/workspace", headers).json()
+        self.owner = self.workspace(owner)
+        reader = system.cli("principal", "create", "rita", "--role", "reader")
+        self.reader = self.workspace(reader["credential"])
+        self.nobody = self.workspace("a-credential-that-is-nobodys")
+
+    def workspace(self, credential: str) -> Workspace:
+        _, _, subscription, _, group, *_, name = self.about["scope"].split("/")
+        context = ServiceContext(
+            subscription_id=subscription,
+            resource_group_name=group,
+            workspace_name=name,
+            workspace_id=self.about["id"],
+            workspace_discovery_url=f"{self.system.url}/discovery/workspaces/{self.about['id']}",
+            authentication=ArmTokenAuthentication(credential, cloud="AzureCloud"),
+        )
+        return Workspace._from_service_context(context, _location="local")
+
+
+class SdkTest(unittest.TestCase):
+    """Tests of one theme, in order of their names. Themes run at the same time, so each has services of its own."""
+
+    # Set before the tests are run.
+    rig: ClassVar[Rig]
+    # Services that Envoy must have a route for.
+    scored: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def ws(self) -> Workspace:
+        return self.rig.owner
+
+    def deploy(self, name: str, configuration: Any = None, **arguments: Any) -> Webservice:
+        """A service of AKS unless the configuration says otherwise, as users deploy one."""
+        configuration = configuration or AksWebservice.deploy_configuration()
+        model = Model(self.ws, id="linear:1")
+        service = Model.deploy(self.ws, name, [model], deployment_config=configuration, **arguments)
+        service.wait_for_deployment()
+        return service
+
+    def deploy_aci(self, name: str, **settings: Any) -> Webservice:
+        return self.deploy(name, AciWebservice.deploy_configuration(cpu_cores=1, memory_gb=1, **settings))
+
+    @contextlib.contextmanager
+    def refused(self, *texts: str) -> Iterator[None]:
+        """What is inside raises, and what the user then sees has these texts."""
+        with self.assertRaises(WebserviceException) as raised:
+            yield
+        for text in texts:
+            self.assertIn(text, raised.exception.message)
+
+    def assert_scores(self, service: Webservice, **caller: str) -> None:
+        """`run` returns the model's numbers, and the model was told exactly this caller."""
+        answer = service.run(ROWS)
+        self.assertEqual(answer["predictions"], PREDICTIONS)
+        self.assertEqual(answer["caller"], {"service": service.name} | caller)
+
+
+def output_of(call: Any) -> str:
+    """What a call prints. Other themes may print at the same time, so it is only good for finding something in it."""
+    with PRINTING, contextlib.redirect_stdout(io.StringIO()) as output:
+        call()
+    return output.getvalue()

@@ -12,8 +12,9 @@ use crate::config::{LogFormat, ProcessConfig};
 pub fn start(config: &ProcessConfig) {
     let filter = EnvFilter::new(&config.log_level);
     let base = tracing_subscriber::registry().with(filter);
-    let colours = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Escape sequences are for people. Left alone they are also off where NO_COLOR is set.
+    let lines = if std::io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
     std::panic::set_hook(Box::new(log_panic));
     // Only a test process starts it twice.
     let _ = match config.log_format {

@@ -265,13 +265,13 @@ async fn up_on_sockets(directory: &std::path::Path) -> tokio::process::Child {
     ]);
     up.args(["--workspace-listen", "unix:workspace", "--admin-listen", "unix:admin"]);
     let up = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    for _ in 0..600 {
-        if directory.join("addresses").exists() {
-            return up;
+    let ready = async {
+        while !directory.join("addresses").exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it is not ready");
+    };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.unwrap();
+    up
 }
 
 #[tokio::test]

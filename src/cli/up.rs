@@ -73,13 +73,18 @@ fn gate_config(
     config::gate(&loaded.shape, &loaded.sources, &own, Some((credential, pepper)))
 }
 
-/// The credential of the gate in this process, made where it is missing.
+/// The credential of the gate in this process, made where it is missing or not accepted any more: somebody may have
+/// deleted the principal or the database.
 async fn own_credential(workspace: &Workspace, data_dir: &Path) -> Result<SecretString, ServeError> {
     let path = data_dir.join("gate-credential");
-    if let Ok(text) = std::fs::read_to_string(&path) {
-        return Ok(SecretString::from(text));
-    }
     let failed = |error: WorkspaceError| ServeError::Workspace(error.into());
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        let kept = SecretString::from(text);
+        let principal = workspace.authenticate(kept.expose_secret()).await.map_err(failed)?;
+        if principal.is_some_and(|principal| principal.role == Role::Gate) {
+            return Ok(kept);
+        }
+    }
     match workspace.delete_principal(OWN_GATE).await {
         Ok(()) | Err(WorkspaceError::UnknownPrincipal(_)) => {}
         Err(error) => return Err(failed(error)),

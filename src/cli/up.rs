@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::GlobalArgs;
 use super::gate::{bind_check_ports, start_gate};
+use super::output::say;
 use super::serve::{
     Addresses, GateFlags, Loaded, Process, ServeArgs, ServeError, WorkspaceFlags, load, until_ready,
 };
@@ -111,9 +112,8 @@ fn connectable(address: &ListenAddress) -> ListenAddress {
 }
 
 fn show_next_step(workspace: &RunningWorkspace, data_dir: &Path) {
-    println!();
-    println!("next, in another terminal:");
-    println!("  export SCOREGATE_WORKSPACE={}", workspace.url);
-    println!("  export SCOREGATE_CREDENTIAL=$(cat {})", data_dir.join("owner-credential").display());
-    println!("  scoregate service create my-model");
+    say("\nnext, in another terminal:");
+    say(&format!("  export SCOREGATE_WORKSPACE={}", workspace.url));
+    say(&format!("  export SCOREGATE_CREDENTIAL=$(cat {})", data_dir.join("owner-credential").display()));
+    say("  scoregate service create my-model");
 }

@@ -253,6 +253,10 @@ async fn refusals_say_what_to_do_and_have_exit_codes() {
 
 /// `scoregate up` with every listener on a Unix socket in this directory.
 async fn up_on_sockets(directory: &std::path::Path) -> tokio::process::Child {
+    up_on_sockets_writing_to(directory, Stdio::null()).await
+}
+
+async fn up_on_sockets_writing_to(directory: &std::path::Path, stdout: Stdio) -> tokio::process::Child {
     let mut up = Command::new(env!("CARGO_BIN_EXE_scoregate"));
     up.arg("up").env_clear().current_dir(directory).kill_on_drop(true);
     up.args([
@@ -264,14 +268,24 @@ async fn up_on_sockets(directory: &std::path::Path) -> tokio::process::Child {
         "unix:feed",
     ]);
     up.args(["--workspace-listen", "unix:workspace", "--admin-listen", "unix:admin"]);
-    let up = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    for _ in 0..200 {
-        if directory.join("addresses").exists() {
-            return up;
+    let up = up.stdout(stdout).stderr(Stdio::null()).spawn().unwrap();
+    let ready = async {
+        while !directory.join("addresses").exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it is not ready");
+    };
+    tokio::time::timeout(Duration::from_secs(10), ready).await.unwrap();
+    up
+}
+
+#[tokio::test]
+async fn up_goes_on_when_nobody_reads_what_it_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut up = up_on_sockets_writing_to(directory.path(), writer.into()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(up.try_wait().unwrap().is_none());
 }
 
 /// Runs it as the owner; it must succeed.

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
 use super::GlobalArgs;
+use super::output::say;
 use super::serve::{ServeError, load};
 use crate::config;
 
@@ -31,6 +32,6 @@ pub(super) fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<ExitCo
     let workspace = config::workspace_rehearsal(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
     let embedded = (!args.gate).then(|| (SecretString::default(), workspace.pepper));
     config::gate(&loaded.shape, &loaded.sources, &loaded.data_dir, embedded)?;
-    println!("{}", serde_json::to_string_pretty(&loaded.shape).unwrap_or_default());
+    say(&serde_json::to_string_pretty(&loaded.shape).unwrap_or_default());
     Ok(ExitCode::SUCCESS)
 }

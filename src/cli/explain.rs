@@ -1,5 +1,6 @@
 //! `scoregate explain`: the steps of a decision, from the live policy of a gate.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -78,13 +79,14 @@ impl ExplainArgs {
         if !status.is_success() {
             return Err(CliError::failed(format!("the gate answered {status}: {}", text.trim())));
         }
+        let mut out = io::stdout().lock();
         match self.output {
-            OutputFormat::Json => println!("{text}"),
+            OutputFormat::Json => writeln!(out, "{text}")?,
             OutputFormat::Table => {
                 let explanation: Explanation = serde_json::from_str(&text).map_err(|error| {
                     CliError::failed(format!("the gate's answer is not understood: {error}"))
                 })?;
-                explanation.show();
+                explanation.write(&mut out)?;
             }
         }
         Ok(())
@@ -107,7 +109,7 @@ fn header(text: &str) -> Result<(String, String), &'static str> {
 fn recorded(path: &Path) -> Result<(&'static str, Vec<u8>), CliError> {
     let read = if path == Path::new("-") {
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes).map(|_| bytes)
+        io::Read::read_to_end(&mut io::stdin(), &mut bytes).map(|_| bytes)
     } else {
         std::fs::read(path)
     };
@@ -119,13 +121,13 @@ fn recorded(path: &Path) -> Result<(&'static str, Vec<u8>), CliError> {
 }
 
 impl Explanation {
-    fn show(&self) {
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let widest = self.steps.iter().map(|step| step.step.len()).max().unwrap_or_default();
         for Step { step, detail } in &self.steps {
-            println!("{step:<widest$}  {detail}");
+            writeln!(out, "{step:<widest$}  {detail}")?;
         }
         let service = self.service.as_deref().unwrap_or("no service");
-        println!();
-        println!("{}: {} ({service}, at revision {})", self.decision, self.reason, self.revision);
+        writeln!(out)?;
+        writeln!(out, "{}: {} ({service}, at revision {})", self.decision, self.reason, self.revision)
     }
 }

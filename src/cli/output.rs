@@ -42,6 +42,11 @@ impl Printer {
     }
 }
 
+/// Writes a line that is not what a command is for. Where nobody reads it any more, what was done stays done.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
 /// Writes rows under a header, each column as wide as its widest cell.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use clap::Args;
 use secrecy::ExposeSecret;
 
 use super::GlobalArgs;
+use super::output::say;
 use super::serve::{ServeError, load};
 use crate::clock::SystemClock;
 use crate::config::{self, DataDir, write_secret};
@@ -43,6 +44,6 @@ pub(super) fn run(global: &GlobalArgs, args: &ResetOwnerArgs) -> Result<ExitCode
     let path = data_dir.path().join("owner-credential");
     write_secret(&path, credential.expose_secret())
         .map_err(|source| ServeError::Io { what: format!("cannot write `{}`", path.display()), source })?;
-    println!("the owner's new credential is in {}", path.display());
+    say(&format!("the owner's new credential is in {}", path.display()));
     Ok(ExitCode::SUCCESS)
 }

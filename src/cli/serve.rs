@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::GlobalArgs;
+use super::output::say;
 use crate::admin::Health;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, ConfigError, ProcessConfig, Shape, Sources};
@@ -260,10 +261,10 @@ impl Addresses {
             ("feed", self.feed.clone()),
             ("admin", Some(self.admin.clone())),
         ];
-        println!("scoregate {} is ready", env!("CARGO_PKG_VERSION"));
+        say(concat!("scoregate ", env!("CARGO_PKG_VERSION"), " is ready"));
         for (name, address) in lines {
             if let Some(address) = address {
-                println!("  {name:<10} {address}");
+                say(&format!("  {name:<10} {address}"));
             }
         }
     }

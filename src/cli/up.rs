@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::GlobalArgs;
 use super::gate::{bind_check_ports, start_gate};
+use super::output::say;
 use super::serve::{
     Addresses, GateFlags, Loaded, Process, ServeArgs, ServeError, WorkspaceFlags, load, until_ready,
 };
@@ -73,13 +74,18 @@ fn gate_config(
     config::gate(&loaded.shape, &loaded.sources, &own, Some((credential, pepper)))
 }
 
-/// The credential of the gate in this process, made where it is missing.
+/// The credential of the gate in this process, made where it is missing or not accepted any more: somebody may have
+/// deleted the principal or the database.
 async fn own_credential(workspace: &Workspace, data_dir: &Path) -> Result<SecretString, ServeError> {
     let path = data_dir.join("gate-credential");
-    if let Ok(text) = std::fs::read_to_string(&path) {
-        return Ok(SecretString::from(text));
-    }
     let failed = |error: WorkspaceError| ServeError::Workspace(error.into());
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        let kept = SecretString::from(text);
+        let principal = workspace.authenticate(kept.expose_secret()).await.map_err(failed)?;
+        if principal.is_some_and(|principal| principal.role == Role::Gate) {
+            return Ok(kept);
+        }
+    }
     match workspace.delete_principal(OWN_GATE).await {
         Ok(()) | Err(WorkspaceError::UnknownPrincipal(_)) => {}
         Err(error) => return Err(failed(error)),
@@ -106,9 +112,8 @@ fn connectable(address: &ListenAddress) -> ListenAddress {
 }
 
 fn show_next_step(workspace: &RunningWorkspace, data_dir: &Path) {
-    println!();
-    println!("next, in another terminal:");
-    println!("  export SCOREGATE_WORKSPACE={}", workspace.url);
-    println!("  export SCOREGATE_CREDENTIAL=$(cat {})", data_dir.join("owner-credential").display());
-    println!("  scoregate service create my-model");
+    say("\nnext, in another terminal:");
+    say(&format!("  export SCOREGATE_WORKSPACE={}", workspace.url));
+    say(&format!("  export SCOREGATE_CREDENTIAL=$(cat {})", data_dir.join("owner-credential").display()));
+    say("  scoregate service create my-model");
 }

@@ -98,7 +98,8 @@ fn read(content_type: &str, body: &[u8]) -> Result<CheckRequest, Unreadable> {
 fn read_json(body: &[u8]) -> Result<CheckRequest, Unreadable> {
     let value: serde_json::Value = serde_json::from_slice(body)
         .map_err(|error| Unreadable::Json { line: error.line(), column: error.column() })?;
-    if value.get("attributes").is_some() {
+    // The JSON of an empty CheckRequest is an empty object.
+    if value.get("attributes").is_some() || value.as_object().is_some_and(serde_json::Map::is_empty) {
         typed::<RecordedCheck>(value).map(RecordedCheck::into_request)
     } else {
         typed::<ShortRequest>(value).map(ShortRequest::into_request)
@@ -153,10 +154,11 @@ fn check_request(http: Option<HttpRequest>, context_extensions: HashMap<String, 
 /// A `CheckRequest` in protobuf's JSON, as Envoy's tap and debug logs have it. Members that are not read are skipped.
 #[derive(Deserialize)]
 struct RecordedCheck {
+    #[serde(default)]
     attributes: Attributes,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Attributes {
     #[serde(default)]
     request: RecordedRequest,
@@ -183,6 +185,7 @@ struct RecordedHttp {
 
 #[derive(Deserialize)]
 struct RecordedHeaders {
+    #[serde(default)]
     headers: Vec<RecordedHeader>,
 }
 
@@ -252,6 +255,22 @@ mod tests {
     fn read_understands_each_shape(#[case] body: &str) {
         let request = read(JSON, body.as_bytes()).unwrap();
         assert_eq!(credential(&request), (b"Bearer k".to_vec(), Some("svc".to_owned())));
+    }
+
+    #[rstest]
+    #[case("{}")]
+    #[case(r#"{"attributes":{}}"#)]
+    #[case(r#"{"attributes":{"request":{},"contextExtensions":{"service":"svc"}}}"#)]
+    fn read_finds_nothing_about_http_where_nothing_is(#[case] body: &str) {
+        let request = read(JSON, body.as_bytes()).unwrap();
+        assert!(HttpView::new(&request).is_none());
+    }
+
+    #[test]
+    fn read_takes_what_protobuf_leaves_out_as_empty() {
+        let body = r#"{"attributes":{"request":{"http":{"headerMap":{}}}}}"#;
+        let request = read(JSON, body.as_bytes()).unwrap();
+        assert!(HttpView::new(&request).is_some());
     }
 
     #[rstest]

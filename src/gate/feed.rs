@@ -31,7 +31,7 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(15);
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 const WINDOW: u32 = 4 * 1024 * 1024;
 
-/// Heartbeats that may come before the snapshot that a nack asks for.
+/// Heartbeats that may come before the snapshot that a nack asks for, and between two of its parts.
 const PATIENCE: u32 = 3;
 
 /// How long a workspace may take to read the last word before a connection is closed.
@@ -54,7 +54,7 @@ pub(crate) enum FeedError {
     Silent,
     #[error(transparent)]
     Differs(#[from] Differs),
-    #[error("the workspace sent no snapshot after one was refused")]
+    #[error("the workspace sends no snapshot, or not all of it")]
     NoSnapshot,
     #[error("what the workspace sent was refused twice in a row")]
     Refused,
@@ -155,6 +155,8 @@ struct Session<'a> {
     outbound: mpsc::Sender<wire::GateMessage>,
     backoff: &'a mut Backoff,
     state: State,
+    /// Since a snapshot is waited for, or its next part.
+    heartbeats: u32,
     /// Whether the last that was sent was refused.
     refused: bool,
 }
@@ -165,12 +167,12 @@ enum State {
     /// A snapshot has begun.
     Assembling(Assembly),
     /// Something was refused: all is skipped until the beginning of a snapshot.
-    Skipping { heartbeats: u32 },
+    Skipping,
 }
 
 impl<'a> Session<'a> {
     fn new(feed: &'a Feed, outbound: mpsc::Sender<wire::GateMessage>, backoff: &'a mut Backoff) -> Self {
-        Self { feed, outbound, backoff, state: State::Following, refused: false }
+        Self { feed, outbound, backoff, state: State::Following, heartbeats: 0, refused: false }
     }
 
     async fn read(mut self, mut inbound: Streaming<wire::WorkspaceMessage>) -> FeedError {
@@ -212,12 +214,12 @@ impl<'a> Session<'a> {
     async fn take_part(&mut self, part: wire::SnapshotPart) -> Result<(), FeedError> {
         let version = state::version_of(&part);
         let assembled = match std::mem::replace(&mut self.state, State::Following) {
-            skipping @ State::Skipping { .. } if part.offset != 0 => {
-                self.state = skipping;
+            State::Skipping if part.offset != 0 => {
+                self.state = State::Skipping;
                 return Ok(());
             }
             State::Assembling(assembly) => assembly.with(part),
-            State::Following | State::Skipping { .. } => {
+            State::Following | State::Skipping => {
                 self.feed.keeper.admit(&part).and_then(|()| Assembly::begin(part))
             }
         };
@@ -228,6 +230,7 @@ impl<'a> Session<'a> {
             }
             Ok(assembly) => {
                 self.state = State::Assembling(assembly);
+                self.heartbeats = 0;
                 Ok(())
             }
             Err(refused) => self.refuse(version, refused).await,
@@ -244,18 +247,17 @@ impl<'a> Session<'a> {
             }
             State::Assembling(_) => self.refuse(version, RefusedPolicy::ChangeWithinSnapshot).await,
             // It was on its way before the workspace heard of the refusal; the snapshot will have it.
-            State::Skipping { .. } => Ok(()),
+            State::Skipping => Ok(()),
         }
     }
 
     async fn take_heartbeat(&mut self, heartbeat: wire::Heartbeat) -> Result<(), FeedError> {
-        match &mut self.state {
-            State::Assembling(_) => Ok(()),
-            State::Skipping { heartbeats } if *heartbeats < PATIENCE => {
-                *heartbeats += 1;
+        match self.state {
+            State::Assembling(_) | State::Skipping if self.heartbeats < PATIENCE => {
+                self.heartbeats += 1;
                 Ok(())
             }
-            State::Skipping { .. } => Err(FeedError::NoSnapshot),
+            State::Assembling(_) | State::Skipping => Err(FeedError::NoSnapshot),
             State::Following => {
                 let taken = self.blocking(move |keeper| keeper.confirm(&heartbeat)).await??;
                 self.backoff.reset();
@@ -303,7 +305,8 @@ impl<'a> Session<'a> {
             return Err(FeedError::Refused);
         }
         self.refused = true;
-        self.state = State::Skipping { heartbeats: 0 };
+        self.state = State::Skipping;
+        self.heartbeats = 0;
         Ok(())
     }
 

@@ -8,6 +8,9 @@ use crate::proto::scoregate::policy::v1 as wire;
 /// Most entries of a snapshot.
 const MAX_ENTRIES: u64 = 2_000_000;
 
+/// Most bytes of the entries of a snapshot: what a workspace sends must not use up the memory of a gate.
+const MAX_BYTES: usize = 512 * 1024 * 1024;
+
 /// Where a part that a gate writes is full: entries, and bytes of their content.
 const PART_ENTRIES: usize = 1_000;
 const PART_BYTES: usize = 1024 * 1024;
@@ -27,6 +30,9 @@ pub(crate) enum RefusedPolicy {
     /// More than was announced, or than can be.
     #[error("the snapshot has more entries than it may have")]
     TooMany,
+    /// More bytes than can be.
+    #[error("the snapshot is larger than it may be")]
+    TooLarge,
     /// A change while a snapshot was coming.
     #[error("a change came before the snapshot was complete")]
     ChangeWithinSnapshot,
@@ -65,6 +71,8 @@ pub(crate) struct Assembly {
     state_hash: StateHash,
     /// INVARIANT: at most `total`.
     entries: Vec<wire::Entry>,
+    /// INVARIANT: at most [`MAX_BYTES`].
+    bytes: usize,
 }
 
 impl Assembly {
@@ -82,6 +90,7 @@ impl Assembly {
             total: part.total,
             state_hash: hash(&part.state_hash)?,
             entries: Vec::new(),
+            bytes: 0,
         };
         empty.with(part)
     }
@@ -104,6 +113,10 @@ impl Assembly {
         }
         if part.entries.len() as u64 > self.total - expected {
             return Err(RefusedPolicy::TooMany);
+        }
+        self.bytes += part.entries.iter().map(prost::Message::encoded_len).sum::<usize>();
+        if self.bytes > MAX_BYTES {
+            return Err(RefusedPolicy::TooLarge);
         }
         self.entries.extend(part.entries);
         Ok(self)
@@ -263,6 +276,10 @@ mod tests {
         let mut parts = three_parts();
         parts[1].entries.clear();
         assert_eq!(assemble(parts).unwrap_err(), RefusedPolicy::EmptyPart);
+        let mut parts = three_parts().into_iter();
+        let mut assembly = Assembly::begin(parts.next().unwrap()).unwrap();
+        assembly.bytes = MAX_BYTES;
+        assert_eq!(assembly.with(parts.next().unwrap()).unwrap_err(), RefusedPolicy::TooLarge);
     }
 
     #[test]

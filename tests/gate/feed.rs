@@ -143,6 +143,22 @@ async fn t112_stream_that_breaks_within_a_snapshot_leaves_what_was() {
     assert_eq!(rig.envoy().await.with("svc", &key("svc", "primary", 1)).await.outcome(), (200, "ok"));
 }
 
+/// Or a gate would wait for the last part for ever, and enforce what is older.
+#[tokio::test]
+async fn t112_snapshot_that_never_ends_ends_the_connection() {
+    let data = tempfile::tempdir().unwrap();
+    let before = [key_service("svc", (1, 1))];
+    let (_rig, mut workspace, session) = Rig::with_policy(&before, data.path()).await;
+    let services = ["svc", "two", "three"].map(|name| key_service(name, (2, 2)));
+    session.send_parts(parts(1, 9, &services, 2).into_iter().take(1)).await;
+    for _ in 0..4 {
+        session.send_heartbeat(heartbeat(1, 9, &services)).await;
+    }
+    // Sooner than silence is noticed.
+    let again = tokio::time::timeout(Duration::from_secs(10), workspace.session()).await.unwrap();
+    assert_eq!(again.hello.revision, 1);
+}
+
 #[tokio::test]
 async fn change_with_a_wrong_hash_is_refused_and_followed_by_a_snapshot() {
     let data = tempfile::tempdir().unwrap();

@@ -253,6 +253,10 @@ async fn refusals_say_what_to_do_and_have_exit_codes() {
 
 /// `scoregate up` with every listener on a Unix socket in this directory.
 async fn up_on_sockets(directory: &std::path::Path) -> tokio::process::Child {
+    up_on_sockets_writing_to(directory, Stdio::null()).await
+}
+
+async fn up_on_sockets_writing_to(directory: &std::path::Path, stdout: Stdio) -> tokio::process::Child {
     let mut up = Command::new(env!("CARGO_BIN_EXE_scoregate"));
     up.arg("up").env_clear().current_dir(directory).kill_on_drop(true);
     up.args([
@@ -264,7 +268,7 @@ async fn up_on_sockets(directory: &std::path::Path) -> tokio::process::Child {
         "unix:feed",
     ]);
     up.args(["--workspace-listen", "unix:workspace", "--admin-listen", "unix:admin"]);
-    let up = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let up = up.stdout(stdout).stderr(Stdio::null()).spawn().unwrap();
     let ready = async {
         while !directory.join("addresses").exists() {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -275,23 +279,46 @@ async fn up_on_sockets(directory: &std::path::Path) -> tokio::process::Child {
 }
 
 #[tokio::test]
+async fn up_goes_on_when_nobody_reads_what_it_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut up = up_on_sockets_writing_to(directory.path(), writer.into()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(up.try_wait().unwrap().is_none());
+}
+
+/// Runs it as the owner; it must succeed.
+async fn run_on_sockets(directory: &std::path::Path, arguments: &[&str]) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scoregate"));
+    command.args(arguments).args(["--workspace", "unix:workspace"]).env_clear().current_dir(directory);
+    command.args(["--credential-file", "scoregate-data/owner-credential"]);
+    let output = command.output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
 async fn commands_over_unix_sockets() {
     let directory = tempfile::tempdir().unwrap();
     let up = up_on_sockets(directory.path()).await;
-    let command = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_scoregate"));
-        command.args(arguments).env_clear().current_dir(directory.path());
-        // Neither a proxy nor another host is to hear of it.
-        command.env("HTTP_PROXY", "http://127.0.0.1:1").env("SCOREGATE_ADMIN", "unix:admin");
-        command
-    };
-    let connection =
-        ["--workspace", "unix:workspace", "--credential-file", "scoregate-data/owner-credential"];
-    let created = command(&[&["service", "create", "svc"][..], &connection].concat()).output().await.unwrap();
-    assert_eq!(created.status.code(), Some(0), "{}", text(&created.stderr));
-    let explained = command(&["explain", "--service", "svc"]).output().await.unwrap();
+    run_on_sockets(directory.path(), &["service", "create", "svc"]).await;
+    let mut explain = Command::new(env!("CARGO_BIN_EXE_scoregate"));
+    explain.args(["explain", "--admin", "unix:admin", "--service", "svc"]).current_dir(directory.path());
+    let explained = explain.env_clear().env("HTTP_PROXY", "http://127.0.0.1:1").output().await.unwrap();
     assert!(text(&explained.stdout).contains("deny: missing_credential"), "{}", text(&explained.stderr));
     drop(up);
+}
+
+#[tokio::test]
+async fn up_makes_the_principal_of_its_gate_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut up = up_on_sockets(directory.path()).await;
+    run_on_sockets(directory.path(), &["principal", "delete", "up-gate"]).await;
+    up.kill().await.unwrap();
+    std::fs::remove_file(directory.path().join("addresses")).unwrap();
+    // Without what it holds: ready is only who has heard of its workspace.
+    std::fs::remove_dir_all(directory.path().join("scoregate-data/gate")).unwrap();
+    drop(up_on_sockets(directory.path()).await);
 }
 
 /// A request to `explain` holds a credential: no proxy may see it, and no redirect may lead it elsewhere.

@@ -13,7 +13,7 @@ use super::output::say;
 use super::serve::{
     Addresses, GateFlags, Loaded, Process, ServeArgs, ServeError, WorkspaceFlags, load, until_ready,
 };
-use super::workspace::{RunningWorkspace, start_workspace};
+use super::workspace::{RunningWorkspace, WorkspaceListeners, start_workspace};
 use crate::config::{self, DataDir, write_secret};
 use crate::listen::{ListenAddress, Listener};
 use crate::workspace::{Role, Workspace, WorkspaceError};
@@ -37,17 +37,19 @@ pub(super) fn run(global: &GlobalArgs, args: &UpArgs) -> Result<ExitCode, ServeE
     let loaded = load(global, |sources| args.gate.apply(args.workspace.apply(args.serve.apply(sources))))?;
     let rehearsal = config::workspace_rehearsal(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
     // Its credential is not there before the workspace is.
-    gate_config(&loaded, SecretString::default(), rehearsal.pepper)?;
+    let gate_rehearsal = gate_config(&loaded, SecretString::default(), rehearsal.pepper.clone())?;
     let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
-    let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
-    let pepper = config.pepper.clone();
     Process::run(&loaded.process, async |process: Process| {
-        let admin = Listener::bind(&config.admin_listen).await?;
-        let workspace = start_workspace(&config, &process).await?;
+        // All sockets before any secret or database is made: a start that fails on one leaves none behind.
+        let admin = Listener::bind(&rehearsal.admin_listen).await?;
+        let listeners = WorkspaceListeners::bind(&rehearsal).await?;
+        let check_ports = bind_check_ports(&gate_rehearsal).await?;
+        let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
+        let pepper = config.pepper.clone();
+        let workspace = start_workspace(&config, listeners, &process).await?;
         let credential = own_credential(&workspace.workspace, data_dir.path()).await?;
         let mut gate_config = gate_config(&loaded, credential, pepper)?;
         gate_config.feed = connectable(&workspace.feed).into();
-        let check_ports = bind_check_ports(&gate_config).await?;
         let gate = start_gate(gate_config, check_ports, admin, &process).await?;
         until_ready(&gate.health).await;
         let addresses = Addresses {

@@ -26,12 +26,13 @@ pub(super) struct WorkspaceArgs {
 /// Runs until a signal ends it.
 pub(super) fn run(global: &GlobalArgs, args: &WorkspaceArgs) -> Result<ExitCode, ServeError> {
     let loaded = load(global, |sources| args.workspace.apply(args.serve.apply(sources)))?;
-    config::workspace_rehearsal(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
+    let rehearsal = config::workspace_rehearsal(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
     let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
-    let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
     Process::run(&loaded.process, async |process: Process| {
-        let admin = Listener::bind(&config.admin_listen).await?;
-        let workspace = start_workspace(&config, &process).await?;
+        let admin = Listener::bind(&rehearsal.admin_listen).await?;
+        let listeners = WorkspaceListeners::bind(&rehearsal).await?;
+        let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
+        let workspace = start_workspace(&config, listeners, &process).await?;
         let addresses = Addresses { admin: base_url(admin.address()), ..workspace.addresses() };
         let routes = admin::router(workspace.health.clone(), process.metrics.clone());
         process.shutdown.spawn(admin::serve(admin, routes, process.shutdown.clone()));
@@ -69,13 +70,26 @@ impl RunningWorkspace {
     }
 }
 
-/// Opens the workspace and starts its listeners.
+/// The sockets of a workspace, bound before it makes anything.
+pub(super) struct WorkspaceListeners {
+    rest: Listener,
+    feed: Listener,
+}
+
+impl WorkspaceListeners {
+    /// Binds them.
+    pub(super) async fn bind(config: &WorkspaceConfig) -> Result<Self, ServeError> {
+        let rest = Listener::bind(&config.workspace_listen).await?;
+        Ok(Self { rest, feed: Listener::bind(&config.feed_listen).await? })
+    }
+}
+
+/// Opens the workspace and serves it.
 pub(super) async fn start_workspace(
     config: &WorkspaceConfig,
+    WorkspaceListeners { rest, feed }: WorkspaceListeners,
     process: &Process,
 ) -> Result<RunningWorkspace, ServeError> {
-    let rest = Listener::bind(&config.workspace_listen).await?;
-    let feed = Listener::bind(&config.feed_listen).await?;
     let workspace = Workspace::open(config, process.clock.clone(), &process.metrics).await;
     let workspace = workspace.map_err(|error| ServeError::Workspace(error.into()))?;
     write_owner_credential(&workspace, &config.data_dir).await?;

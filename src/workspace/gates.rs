@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use jiff::Timestamp;
 use scoregate_authz::{UnixTime, Version};
 use tokio_util::sync::CancellationToken;
@@ -63,13 +63,24 @@ impl Gates {
         }
     }
 
-    /// Adds a gate, in place of an older connection of its name.
-    pub(super) fn connect(&self, name: &str, gate: ConnectedGate) {
-        if let Some(before) = self.connected.insert(name.to_owned(), gate) {
-            tracing::info!(gate = name, connection = before.connection, "replaced by a newer connection");
-            before.end.cancel();
+    /// Adds a gate, in place of an older connection of its name. Returns whether it was added.
+    ///
+    /// INVARIANT: a name that is connected belongs to the principal that connected it. Another one that took it over would
+    /// hide a gate that may still have an old key.
+    pub(super) fn connect(&self, name: &str, gate: ConnectedGate) -> bool {
+        match self.connected.entry(name.to_owned()) {
+            Entry::Occupied(before) if before.get().principal != gate.principal => return false,
+            Entry::Occupied(mut place) => {
+                let before = place.insert(gate);
+                tracing::info!(gate = name, connection = before.connection, "replaced by a newer connection");
+                before.end.cancel();
+            }
+            Entry::Vacant(place) => {
+                place.insert(gate);
+            }
         }
         self.expected.remove(name);
+        true
     }
 
     /// Removes a gate. Returns whether it was there: a newer connection may have taken its place.

@@ -68,7 +68,11 @@ impl<'a> Session<'a> {
             workspace,
         };
         let end = CancellationToken::new();
-        session.register(principal, hello, held, end.clone()).await;
+        if !session.register(principal, hello, held, end.clone()).await {
+            return Status::already_exists(
+                "another principal's gate is connected under this name: set `gate.name`",
+            );
+        }
         let status = tokio::select! {
             status = session.read(&mut incoming) => status,
             status = session.write(held) => status,
@@ -88,7 +92,7 @@ impl<'a> Session<'a> {
         hello: wire::Hello,
         held: Option<Version>,
         end: CancellationToken,
-    ) {
+    ) -> bool {
         tracing::info!(
             gate = self.gate,
             connection = self.connection,
@@ -107,11 +111,18 @@ impl<'a> Session<'a> {
             last_nack: None,
             end,
         };
-        inner.gates.connect(&self.gate, gate);
+        if !inner.gates.connect(&self.gate, gate) {
+            tracing::warn!(
+                gate = self.gate,
+                "refused: another principal's gate is connected under this name"
+            );
+            return false;
+        }
         self.note(inner.store.remember_gate(&self.gate, self.connection).await);
         self.workspace.count_gates();
         inner.operations.joined(&self.gate, held);
         self.workspace.end_due_operations().await;
+        true
     }
 
     async fn forget(&self) {

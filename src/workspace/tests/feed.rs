@@ -220,6 +220,21 @@ async fn a_newer_connection_replaces_the_older() {
 }
 
 #[tokio::test]
+async fn a_name_is_not_taken_over_by_another_principal() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let mut owner = served.gate("g").await;
+    owner.take().await;
+    let (_, credential) = served.workspace.create_principal("another", Role::Gate).await.unwrap();
+    let other = TestGate::connect(&served.address, credential.expose_secret(), "g", None).await;
+    let refused = other.unwrap().next().await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists);
+    served.workspace.create_service(new_service("first")).await.unwrap();
+    assert_eq!(names(&change(owner.take().await)), ["first"]);
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn a_gate_whose_principal_is_deleted_is_cut_off() {
     let fixture = Fixture::new();
     let served = Served::start(&fixture).await;

@@ -431,3 +431,22 @@ fn a_taken_port_is_named(#[case] flag: &str) {
         .unwrap());
     end.says(FAILED, &[&format!("cannot listen on `{address}`"), "in use"]);
 }
+
+#[rstest]
+#[case("--workspace-listen")]
+#[case("--feed-listen")]
+#[case("--admin-listen")]
+#[case("--ext-authz-listen")]
+fn a_taken_port_at_the_first_start_leaves_no_secret_behind(#[case] flag: &str) {
+    let place = Place::new();
+    let before = place.content();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = place.command("up", &[flag, &address]);
+    let end = end(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    end.says(FAILED, &[&format!("cannot listen on `{address}`")]);
+    let after = place.content();
+    let made = after.keys().filter(|path| !before.contains_key(*path) && path.is_file());
+    let made: Vec<_> = made.filter_map(|path| path.file_name()).collect();
+    assert_eq!(made, ["lock"]);
+}

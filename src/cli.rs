@@ -16,6 +16,7 @@ mod token;
 mod up;
 mod workspace;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -58,7 +59,11 @@ impl GlobalArgs {
             LogFormat::Pretty => "pretty",
             LogFormat::Json => "json",
         });
-        Sources::new(self.config.clone(), std::env::vars())
+        // Variables of others need not be UTF-8; in one of ours, what is not shows up in the value.
+        let variable = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        };
+        Sources::new(self.config.clone(), std::env::vars_os().filter_map(variable))
             .flag("--log-level", "log.level", self.log_level.clone())
             .flag("--log-format", "log.format", format)
     }

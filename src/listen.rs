@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
@@ -247,6 +247,9 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
     if UnixStream::connect(path).await.is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers on this socket"));
     }
+    if std::fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "what is there is no socket, and stays"));
+    }
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let temporary = path.with_file_name(format!(".{}.{}", name.display(), std::process::id()));
     match std::fs::remove_file(&temporary) {
@@ -337,6 +340,27 @@ mod tests {
     fn peer_address_is_read(#[case] text: &str, #[case] shown: &str, #[case] is_local: bool) {
         let address: PeerAddress = text.parse().unwrap();
         assert_eq!((address.to_string().as_str(), address.is_local()), (shown, is_local));
+    }
+
+    #[tokio::test]
+    async fn bind_over_a_file_leaves_it_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gate.sock");
+        std::fs::write(&path, "of somebody else").unwrap();
+        let refused = Listener::bind(&ListenAddress::Unix(path.clone())).await.unwrap_err();
+        assert_eq!(refused.source.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "of somebody else");
+    }
+
+    #[tokio::test]
+    async fn bind_replaces_the_socket_of_a_dead_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gate.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let listener = Listener::bind(&ListenAddress::Unix(path.clone())).await.unwrap();
+        assert!(UnixStream::connect(&path).await.is_ok());
+        drop(listener);
+        assert!(!path.exists());
     }
 
     #[rstest]

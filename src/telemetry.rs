@@ -1,5 +1,7 @@
 //! Log lines, to standard error.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -11,6 +13,8 @@ pub fn start(config: &ProcessConfig) {
     let filter = EnvFilter::new(&config.log_level);
     let base = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Escape sequences are for people. Left alone they are also off where NO_COLOR is set.
+    let lines = if std::io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
     std::panic::set_hook(Box::new(log_panic));
     // Only a test process starts it twice.
     let _ = match config.log_format {

@@ -8,7 +8,9 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -146,6 +148,9 @@ impl End {
 #[case::target("[gate]\ntarget = \"guess\"", "gate.target", "guess")]
 #[case::undecided("[gate]\nundecided = \"allow\"", "gate.undecided", "allow")]
 #[case::log_level("[log]\nlevel = \"=loud=\"", "log.level", "invalid filter directive")]
+#[case::log_level_unknown("[log]\nlevel = \"verbose\"", "log.level", "`verbose` is neither a level")]
+#[case::log_level_empty("[log]\nlevel = \"\"", "log.level", "`` is neither a level")]
+#[case::log_level_half("[log]\nlevel = \"info,scoregate=\"", "log.level", "`scoregate=` is neither a level")]
 #[case::log_format("[log]\nformat = \"xml\"", "log.format", "xml")]
 #[case::pepper_missing("[gate]\npepper_files = [\"{dir}/none\"]", "gate.pepper_files", "{dir}/none")]
 #[case::pepper_directory("[gate]\npepper_files = [\"{dir}\"]", "gate.pepper_files", "cannot be read")]
@@ -237,6 +242,15 @@ fn a_flag_is_named(#[case] role: &str, #[case] flags: &[&str], #[case] source: &
         command.env("SCOREGATE__GATE__CREDENTIAL_FILE", place.path("credential"));
     }
     place.refused(command).says(WRONG_CONFIGURATION, &[source]);
+}
+
+#[test]
+fn variables_of_others_may_be_anything() {
+    let place = Place::new();
+    let mut command = place.command("config", &["check"]);
+    command.env("TITLE", OsStr::from_bytes(b"\xff")).env(OsStr::from_bytes(b"\xfe"), "1");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

@@ -208,17 +208,14 @@ def envoy_config(addresses: Mapping[str, str], services: Iterable[str] = (), tem
 
 
 def built(profile: str) -> Path:
-    """Builds the binary and returns its path, wherever cargo's target folder is. `profile`: `dev` or `release`."""
-    command = [
-        "cargo",
-        "build",
-        "--bin",
-        "scoregate",
-        "--profile",
-        profile,
-        "--message-format",
-        "json-render-diagnostics",
-    ]
-    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    """Builds the binary by itself and returns its path. `profile`: `dev` or `release`."""
+    return binary_of("build", "--bin", "scoregate", "--profile", profile)
+
+
+def binary_of(*command: str) -> Path:
+    """Runs a command of cargo that builds the binary, and returns its path, wherever cargo's target folder is."""
+    cargo = ["cargo", *command, "--message-format", "json-render-diagnostics"]
+    output = subprocess.run(cargo, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     messages = (json.loads(line) for line in output.splitlines())
-    return next(Path(message["executable"]) for message in messages if message.get("executable"))
+    programs = (message for message in messages if message.get("executable") and message["target"]["kind"] == ["bin"])
+    return next(Path(message["executable"]) for message in programs if not message["profile"]["test"])

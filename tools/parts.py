@@ -92,6 +92,7 @@ CATALOGUE = {
     "azureml-core": pinned("azureml-core", "azureml.core.webservice"),
     "ghz": Part("v0.93.0", go("github.com/bojand/ghz/cmd/ghz@v0.93.0"), ("ghz", "--version")),
     "cargo-deny": Part("0.20.2", cargo("cargo-deny", "0.20.2"), ("cargo-deny", "--version")),
+    "cargo-fuzz": Part("0.13.2", cargo("cargo-fuzz", "0.13.2"), ("cargo-fuzz", "--version")),
 }
 
 

@@ -1,5 +1,6 @@
 //! The workspace's REST, as the commands use it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
@@ -23,7 +24,10 @@ const POLL_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
+    /// As it was given, for people.
     base: String,
+    /// What URLs begin with.
+    root: String,
     /// Below the base: `/modelmanagement/v1.0/subscriptions/...`
     workspace_path: String,
     authorization: HeaderValue,
@@ -41,13 +45,10 @@ impl Client {
     /// Asks the workspace for its scope, and so learns whether it is there and accepts the credential.
     pub(super) async fn connect(base: &str, credential: &SecretString) -> Result<Self, CliError> {
         let base = base.trim_end_matches('/').to_owned();
-        let is_http = Url::parse(&base).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        if !is_http {
-            return Err(CliError::WorkspaceUrl { url: base });
-        }
+        let root = http_root(&base).ok_or_else(|| CliError::WorkspaceUrl { url: base.clone() })?;
         let authorization = authorization(credential)?;
         let http = http_client(&base)?;
-        let mut client = Self { http, base, workspace_path: String::new(), authorization };
+        let mut client = Self { http, base, root, workspace_path: String::new(), authorization };
         let workspace = client.get_own(&["workspace"]).await?;
         let scope = workspace["scope"].as_str().ok_or_else(|| client.odd("it does not tell its scope"))?;
         client.workspace_path = format!("/modelmanagement/v1.0{scope}");
@@ -132,7 +133,7 @@ impl Client {
     /// Segments are percent-encoded: a name cannot become another path.
     fn join(&self, prefix: &str, path: &[&str]) -> Result<Url, CliError> {
         let invalid = || CliError::WorkspaceUrl { url: self.base.clone() };
-        let mut url = Url::parse(&format!("{}{prefix}", self.base)).map_err(|_| invalid())?;
+        let mut url = Url::parse(&format!("{}{prefix}", self.root)).map_err(|_| invalid())?;
         url.path_segments_mut().map_err(|()| invalid())?.extend(path);
         Ok(url)
     }
@@ -191,12 +192,28 @@ fn authorization(credential: &SecretString) -> Result<HeaderValue, CliError> {
     Ok(value)
 }
 
-/// A client that takes the credential nowhere else: it follows no redirect.
-fn http_client(base: &str) -> Result<reqwest::Client, CliError> {
+const UNIX: &str = "unix:";
+
+/// What the URLs of requests to this base begin with, without a trailing slash; `None` if it is neither an http or
+/// https URL nor `unix:PATH`.
+pub(super) fn http_root(base: &str) -> Option<String> {
+    if let Some(path) = base.strip_prefix(UNIX) {
+        return (!path.is_empty()).then(|| "http://localhost".to_owned());
+    }
+    let is_http = Url::parse(base).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    is_http.then(|| base.trim_end_matches('/').to_owned())
+}
+
+/// A client that takes a credential nowhere else: it follows no redirect, and what is on this machine it does not look
+/// for through a proxy.
+pub(super) fn http_client(base: &str) -> Result<reqwest::Client, CliError> {
     let builder =
         reqwest::Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
-    // A workspace on this machine is not to be had through a proxy.
-    let builder = if is_loopback(base) { builder.no_proxy() } else { builder };
+    let builder = match base.strip_prefix(UNIX) {
+        Some(path) => builder.unix_socket(Path::new(path)).no_proxy(),
+        None if is_loopback(base) => builder.no_proxy(),
+        None => builder,
+    };
     builder.build().map_err(CliError::Client)
 }
 

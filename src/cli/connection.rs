@@ -17,7 +17,7 @@ const CREDENTIAL_VARIABLE: &str = "SCOREGATE_CREDENTIAL";
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct ConnectionArgs {
-    /// Base URL of the workspace's REST
+    /// Base URL of the workspace's REST, or `unix:PATH`
     #[arg(long, value_name = "URL", env = "SCOREGATE_WORKSPACE", default_value = "http://127.0.0.1:8181")]
     workspace: String,
     /// File with the credential [default: the credential in SCOREGATE_CREDENTIAL]

@@ -47,9 +47,19 @@ pub enum CliError {
     Serve(#[from] ServeError),
     /// The base URL cannot be one.
     #[error(
-        "`{url}` is no URL of a workspace: write it as `http://HOST:PORT` (--workspace or SCOREGATE_WORKSPACE)"
+        "`{url}` is no URL of a workspace: write it as `http://HOST:PORT` or `unix:PATH` \
+         (--workspace or SCOREGATE_WORKSPACE)"
     )]
     WorkspaceUrl {
+        /// As it was given.
+        url: String,
+    },
+    /// The URL of an admin listener cannot be one.
+    #[error(
+        "`{url}` is no URL of an admin listener: write it as `http://HOST:PORT` or `unix:PATH` \
+         (--admin or SCOREGATE_ADMIN)"
+    )]
+    AdminUrl {
         /// As it was given.
         url: String,
     },
@@ -141,6 +151,7 @@ impl CliError {
         match self {
             Self::Serve(ServeError::Config(_))
             | Self::WorkspaceUrl { .. }
+            | Self::AdminUrl { .. }
             | Self::NoCredential
             | Self::OddCredential => Exit::Configuration,
             Self::Unauthenticated | Self::Refused { .. } => Exit::Refused,

@@ -6,13 +6,14 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::client::{http_client, http_root};
 use super::exit::CliError;
 use super::output::OutputFormat;
 
 /// Flags of `explain`.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// Admin URL of the gate
+    /// Admin listener of the gate, `http://HOST:PORT` or `unix:PATH`
     #[arg(long, value_name = "URL", env = "SCOREGATE_ADMIN", default_value = "http://127.0.0.1:9192")]
     admin: String,
     /// A recorded CheckRequest, in JSON or in protobuf's binary form; `-` for standard input
@@ -28,8 +29,8 @@ pub(super) struct ExplainArgs {
     #[arg(long, default_value = "/")]
     path: String,
     /// A header, `name: value`; may be repeated
-    #[arg(long, value_name = "HEADER")]
-    header: Vec<String>,
+    #[arg(long, value_name = "HEADER", value_parser = header)]
+    header: Vec<(String, String)>,
     /// How the answer looks
     #[arg(long, value_enum, default_value = "table")]
     output: OutputFormat,
@@ -59,14 +60,15 @@ impl ExplainArgs {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let (content_type, body) = match &self.request {
             Some(path) => recorded(path)?,
-            None => (JSON, self.described()?),
+            None => (JSON, self.described()),
         };
-        let url = format!("{}/explain", self.admin.trim_end_matches('/'));
-        let sent =
-            reqwest::Client::new().post(&url).header("content-type", content_type).body(body).send().await;
+        let root = http_root(&self.admin).ok_or_else(|| CliError::AdminUrl { url: self.admin.clone() })?;
+        let request = http_client(&self.admin)?.post(format!("{root}/explain"));
+        let sent = request.header("content-type", content_type).body(body).send().await;
         let unreachable = |error: reqwest::Error| {
             CliError::failed(format!(
-                "cannot ask the gate at {url}: {}; is it running, and is `--admin` its admin listener?",
+                "cannot ask the gate at `{}`: {}; is it running, and is `--admin` its admin listener?",
+                self.admin,
                 error.without_url()
             ))
         };
@@ -88,17 +90,17 @@ impl ExplainArgs {
         Ok(())
     }
 
-    fn described(&self) -> Result<Vec<u8>, CliError> {
-        let split = |header: &String| match header.split_once(':') {
-            Some((name, value)) => Ok(json!([name.trim(), value.trim()])),
-            None => Err(CliError::failed(format!("`{header}` is not a header such as `name: value`"))),
-        };
-        let headers = self.header.iter().map(split).collect::<Result<Vec<_>, _>>()?;
+    fn described(&self) -> Vec<u8> {
         let request = json!({
-            "service": self.service, "host": self.host, "path": self.path, "headers": headers,
+            "service": self.service, "host": self.host, "path": self.path, "headers": self.header,
         });
-        Ok(request.to_string().into_bytes())
+        request.to_string().into_bytes()
     }
+}
+
+fn header(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once(':').ok_or("a header is written as `name: value`")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// A file is JSON if it looks like an object; a CheckRequest in binary starts with a field's tag.

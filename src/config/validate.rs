@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use scoregate_authz::{CredentialHeaders, MAX_CLOCK_SKEW, Pepper, Peppers, TokenAlgorithm};
 use secrecy::SecretString;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::secrets::{FirstStart, master_keys, pepper, read_or_make_secret, read_secret};
 use super::shape::{Shape, Time};
@@ -24,11 +25,8 @@ pub(crate) const DATABASE: &str = "workspace.db";
 /// A key that cannot be as it is.
 pub fn log_and_shutdown(shape: &Shape, sources: &Sources) -> Result<ProcessConfig, ConfigError> {
     let hour = Duration::from_secs(3600);
-    shape
-        .log
-        .level
-        .parse::<tracing_subscriber::filter::Targets>()
-        .map_err(|error| sources.error("log.level", Problem::Form(error.to_string())))?;
+    check_log_level(&shape.log.level)
+        .map_err(|problem| sources.error("log.level", Problem::Form(problem)))?;
     Ok(ProcessConfig {
         log_level: shape.log.level.clone(),
         log_format: shape.log.format,
@@ -40,6 +38,18 @@ pub fn log_and_shutdown(shape: &Shape, sources: &Sources) -> Result<ProcessConfi
         )?,
         deadline: within(sources, "shutdown.deadline", shape.shutdown.deadline, Duration::ZERO..=hour)?,
     })
+}
+
+/// A directive without a level would be read as the name of a target: `verbose` as a log of nothing else.
+fn check_log_level(filter: &str) -> Result<(), String> {
+    filter.parse::<Targets>().map_err(|error| error.to_string())?;
+    for directive in filter.split(',') {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+        if level.is_empty() || level.parse::<LevelFilter>().is_err() {
+            return Err(format!("`{directive}` is neither a level such as `info` nor a `target=level`"));
+        }
+    }
+    Ok(())
 }
 
 /// What a gate needs. `embedded` gives credential and pepper where the workspace is in the same process.

@@ -250,3 +250,69 @@ async fn refusals_say_what_to_do_and_have_exit_codes() {
         assert!(!message.contains(&owner), "a credential in an error: {message}");
     }
 }
+
+/// `scoregate up` with every listener on a Unix socket in this directory.
+async fn up_on_sockets(directory: &std::path::Path) -> tokio::process::Child {
+    let mut up = Command::new(env!("CARGO_BIN_EXE_scoregate"));
+    up.arg("up").env_clear().current_dir(directory).kill_on_drop(true);
+    up.args([
+        "--addresses-file",
+        "addresses",
+        "--ext-authz-listen",
+        "unix:check",
+        "--feed-listen",
+        "unix:feed",
+    ]);
+    up.args(["--workspace-listen", "unix:workspace", "--admin-listen", "unix:admin"]);
+    let up = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let ready = async {
+        while !directory.join("addresses").exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.unwrap();
+    up
+}
+
+#[tokio::test]
+async fn commands_over_unix_sockets() {
+    let directory = tempfile::tempdir().unwrap();
+    let up = up_on_sockets(directory.path()).await;
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scoregate"));
+        command.args(arguments).env_clear().current_dir(directory.path());
+        // Neither a proxy nor another host is to hear of it.
+        command.env("HTTP_PROXY", "http://127.0.0.1:1").env("SCOREGATE_ADMIN", "unix:admin");
+        command
+    };
+    let connection =
+        ["--workspace", "unix:workspace", "--credential-file", "scoregate-data/owner-credential"];
+    let created = command(&[&["service", "create", "svc"][..], &connection].concat()).output().await.unwrap();
+    assert_eq!(created.status.code(), Some(0), "{}", text(&created.stderr));
+    let explained = command(&["explain", "--service", "svc"]).output().await.unwrap();
+    assert!(text(&explained.stdout).contains("deny: missing_credential"), "{}", text(&explained.stderr));
+    drop(up);
+}
+
+/// A request to `explain` holds a credential: no proxy may see it, and no redirect may lead it elsewhere.
+#[tokio::test]
+async fn explain_goes_past_a_proxy() {
+    let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scoregate"));
+    command.args(["explain", "--service", "svc", "--admin", "http://127.0.0.1:1"]).env_clear();
+    command.env("HTTP_PROXY", format!("http://{}", proxy.local_addr().unwrap()));
+    let (code, _) = tokio::select! {
+        refused = refused(command) => refused,
+        _ = proxy.accept() => panic!("the proxy was asked"),
+    };
+    assert_eq!(code, 1);
+}
+
+#[tokio::test]
+async fn explain_refuses_a_header_or_an_address_that_is_none() {
+    for (arguments, expected) in [(["--header", "x"], 2), (["--admin", "nowhere"], 64)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scoregate"));
+        command.arg("explain").args(arguments).env_clear();
+        assert_eq!(refused(command).await.0, expected, "{arguments:?}");
+    }
+}

@@ -140,9 +140,9 @@ impl VerificationKey {
         &self.id
     }
 
-    fn proves(&self, message: &str, signature: &str) -> bool {
+    fn proves(&self, message: &[u8], signature: &str) -> bool {
         let algorithm = self.algorithm.jsonwebtoken();
-        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.key, algorithm).unwrap_or(false)
+        jsonwebtoken::crypto::verify(signature, message, &self.key, algorithm).unwrap_or(false)
     }
 }
 
@@ -288,7 +288,7 @@ fn prove(token: &str, find_key: FindKey<'_>, trace: &mut impl Trace) -> Result<P
     if key.algorithm != algorithm {
         return Err(DenyReason::BadAlgorithm);
     }
-    if !key.proves(message, signature) {
+    if !key.proves(message.as_bytes(), signature) {
         return Err(DenyReason::BadSignature);
     }
     trace.step("token signature", || format!("proven by key `{}`", key.id));
@@ -389,3 +389,6 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     output.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     output
 }
+
+#[cfg(test)]
+mod vectors;

@@ -1,7 +1,11 @@
 //! The cases of `docs/threats.md` that the core answers, and more of their kind. A test of case NNN is named `tNNN_...`.
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod credential;
+#[cfg(test)]
+mod differential;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]

@@ -79,7 +79,7 @@ fn t079_no_algorithm() {
 }
 
 /// DER of the public key (SubjectPublicKeyInfo), as in PEM.
-fn public_der() -> Vec<u8> {
+pub(crate) fn public_der() -> Vec<u8> {
     let jwk = RS256.jwk();
     let bytes = |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
     let long = |tag: u8, content: &[u8]| {
@@ -93,7 +93,7 @@ fn public_der() -> Vec<u8> {
     long(0x30, &[algorithm.as_slice(), &long(0x03, &[&[0], key.as_slice()].concat())].concat())
 }
 
-fn public_pem() -> String {
+pub(crate) fn public_pem() -> String {
     let text = STANDARD.encode(public_der());
     let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line)).collect();
     format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))

@@ -160,7 +160,11 @@ impl UpdateArgs {
         let patch = self.settings.into_patch();
         let (client, printer) = self.connection.open().await?;
         let path = ["services", self.name.as_str()];
-        let service = client.send(Method::PATCH, &path, Content::JsonPatch(&patch)).await?;
+        let mut service = client.send(Method::PATCH, &path, Content::JsonPatch(&patch)).await?;
+        if service.get("operationType").is_some() {
+            client.wait(&service).await?;
+            service = client.get(&path).await?;
+        }
         printer.print(&service, |out| write_service(out, &service))
     }
 }

@@ -98,6 +98,14 @@ pub struct Patch {
     pub attributes: Map<String, Value>,
 }
 
+impl Patch {
+    /// Whether gates have to know of it.
+    #[must_use]
+    pub fn is_policy(&self) -> bool {
+        self.auth != AuthFlags::default() || self.hosts.is_some() || self.path_prefixes.is_some()
+    }
+}
+
 /// Both keys of a service.
 #[derive(Debug, Clone)]
 pub struct KeyPair {

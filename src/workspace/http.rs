@@ -3,6 +3,7 @@
 //! One endpoint, one file. Every route is in [`endpoints`] and behind the guard of its [`Access`].
 
 mod access;
+mod artifacts;
 mod attributes;
 mod body;
 mod discovery;
@@ -69,12 +70,13 @@ pub fn routes() -> Vec<Route> {
 
 fn endpoints() -> Vec<Endpoint> {
     let mut endpoints = vec![
-        discovery::endpoint(),
         jwks::endpoint(),
         openid::endpoint(),
         workspace::endpoint(),
         operation::endpoint(),
+        artifacts::endpoint(),
     ];
+    endpoints.extend(discovery::endpoints());
     endpoints.extend(models::endpoints());
     endpoints.extend(services::endpoints());
     endpoints.extend(principals::endpoints());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use scoregate_authz::{ServiceName, UnixTime, Version};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::domain::{Operation, OperationState, WorkspaceError};
@@ -19,6 +20,8 @@ const KEPT_FOR: Duration = Duration::from_hours(7 * 24);
 #[derive(Debug, Default)]
 pub(super) struct Operations {
     pending: Mutex<HashMap<Uuid, Pending>>,
+    /// Wakes those who wait for an end.
+    ended: Notify,
 }
 
 #[derive(Debug, Clone)]
@@ -109,6 +112,29 @@ impl Workspace {
         self.inner.store.operation(id).await?.ok_or(WorkspaceError::UnknownOperation(id))
     }
 
+    /// One operation, when it has ended, or as it is when the patience has.
+    ///
+    /// # Errors
+    /// Those of [`Workspace::operation`].
+    pub async fn operation_within(&self, id: Uuid, patience: Duration) -> Result<Operation, WorkspaceError> {
+        let patience = tokio::time::sleep(patience);
+        tokio::pin!(patience);
+        loop {
+            let ended = self.inner.operations.ended.notified();
+            tokio::pin!(ended);
+            // From here on: what ends after the look below is not missed.
+            ended.as_mut().enable();
+            let operation = self.operation(id).await?;
+            if operation.state != OperationState::Running {
+                return Ok(operation);
+            }
+            tokio::select! {
+                () = &mut ended => {}
+                () = &mut patience => return Ok(operation),
+            }
+        }
+    }
+
     /// An operation to be committed with its change, which assigns the revision.
     pub(super) fn new_operation(
         &self,
@@ -174,6 +200,7 @@ impl Workspace {
         at: Timestamp,
     ) -> Result<Operation, StoreError> {
         self.inner.store.end_operation(operation.id, state, error.as_deref(), at).await?;
+        self.inner.operations.ended.notify_waiters();
         self.inner.series.ended(state);
         if let Some(error) = &error {
             tracing::warn!(operation = %operation.id, revision = operation.revision, "{error}");

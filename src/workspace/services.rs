@@ -99,12 +99,11 @@ impl Workspace {
         Ok(self.change_service(name, patch, None).await?.0)
     }
 
-    /// Changes a service that was asked for as if it were new; the operation tells when the gates know it. Its uid and
-    /// its keys stay.
+    /// Changes a service; the operation tells when the gates know it. Its uid and its keys stay.
     ///
     /// # Errors
     /// Those of [`Workspace::update_service`].
-    pub async fn overwrite_service(
+    pub async fn update_service_at_gates(
         &self,
         name: &ServiceName,
         patch: Patch,

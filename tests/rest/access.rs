@@ -47,11 +47,13 @@ fn routes_have_the_roles_of_the_design() {
     };
     let table: Vec<_> = routes().iter().map(line).collect();
     insta::assert_snapshot!(table.join("\n"), @r"
-    anonymous   GET    /discovery/workspaces/{name}
     anonymous   GET    /.well-known/jwks.json
     anonymous   GET    /.well-known/openid-configuration
     reader      GET    /scoregate/v1/workspace
     reader      GET    /operations/{name}
+    contributor POST   /artifacts/batch/metadata/{origin}/{container}
+    anonymous   GET    /discovery
+    anonymous   GET    /discovery/workspaces/{name}
     reader      GET    /models
     reader      GET    /models/{name}
     reader      GET    /services

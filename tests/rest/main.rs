@@ -4,6 +4,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "`json!` values are written where they are passed")]
 
 mod access;
+mod artifacts;
 mod bad_input;
 mod cli;
 mod discovery;

@@ -22,6 +22,15 @@ from harness import request
 from system import PREDICTIONS, ROWS, System
 
 
+# What a model is told of its caller, beside the service.
+KEY = {"auth-mode": "key", "key-slot": "primary"}
+OPEN = {"auth-mode": "disabled"}
+
+
+def token_of(principal: str) -> dict[str, str]:
+    return {"auth-mode": "token", "subject": principal}
+
+
 PRINTING = threading.Lock()
 
 
@@ -82,7 +91,11 @@ class SdkTest(unittest.TestCase):
         for text in texts:
             self.assertIn(text, raised.exception.message)
 
-    def assert_scores(self, service: Webservice, **caller: str) -> None:
+    def statuses(self, service: str, *credentials: str) -> list[int]:
+        """What Envoy says to a call with each of these."""
+        return [self.rig.system.score(service, credential).status for credential in credentials]
+
+    def assert_scores(self, service: Webservice, caller: dict[str, str]) -> None:
         """`run` returns the model's numbers, and the model was told exactly this caller."""
         answer = service.run(ROWS)
         self.assertEqual(answer["predictions"], PREDICTIONS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from azureml.core.model import Model
+from azureml._restclient.exceptions import ServiceException
+from azureml.core import Environment
+from azureml.core.model import InferenceConfig, Model
 from azureml.core.webservice import AciWebservice, AksWebservice, Webservice
 from rig import SdkTest, output_of
 
@@ -95,6 +97,19 @@ class Deploy(SdkTest):
         configuration = AksWebservice.deploy_configuration(description="second", token_auth_enabled=True)
         service = self.deploy("deploy-twice", configuration, overwrite=True)
         self.assertEqual((service.description, service.token_auth_enabled), ("second", True))
+
+    def test_an_entry_script_is_refused_with_what_to_do_instead(self) -> None:
+        script = self.rig.system.folder / "score.py"
+        script.write_text("def init(): pass\ndef run(data): return data\n")
+        inference = InferenceConfig(str(script), environment=Environment("any"))
+        refused = (
+            lambda: self.deploy("deploy-script", inference_config=inference),
+            lambda: Model.register(self.ws, str(script), "script"),
+        )
+        for call in refused:
+            with self.assertRaises(ServiceException) as raised:
+                call()
+            self.assertIn("Deploy without `inference_config`", str(raised.exception))
 
     def test_a_reader_may_not(self) -> None:
         model = Model(self.rig.reader, id="linear:1")

@@ -42,6 +42,12 @@ pub(super) enum ApiError {
         /// Its name.
         name: String,
     },
+    /// Files for an image that is not built here.
+    #[error(
+        "scoregate takes no files: it builds no image and starts no pod. Deploy without `inference_config`, and run the \
+         scoring script in a model server of your own behind Envoy"
+    )]
+    NoFiles,
     /// The path exists, but not with this method.
     #[error("this path does not take this method")]
     MethodNotAllowed,
@@ -89,7 +95,9 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyLost | Self::MalformedJson { .. } | Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::NoFiles | Self::BodyLost | Self::MalformedJson { .. } | Self::Invalid { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Workspace(error) => workspace_status(error),
         }
     }
@@ -98,13 +106,18 @@ impl ApiError {
     pub(super) fn body(&self, request: Uuid) -> Value {
         let status = self.status();
         let details: Vec<Value> = self.detail().into_iter().collect();
-        json!({
+        let mut body = json!({
             "code": code(status),
             "statusCode": status.as_u16(),
             "message": self.to_string(),
             "details": details,
             "correlation": { "RequestId": request.to_string() },
-        })
+        });
+        if matches!(self, Self::NoFiles) {
+            // The clients of the run history service, whose route this answers, look here, and fail without details.
+            body["error"] = json!({ "code": body["code"], "message": body["message"], "details": [] });
+        }
+        body
     }
 
     fn detail(&self) -> Option<Value> {

@@ -84,6 +84,7 @@ fn code(error: &ApiError) -> &'static str {
         ApiError::UnknownPath | ApiError::MethodNotAllowed => "no_route",
         ApiError::ForeignScope => "foreign_scope",
         ApiError::Unknown { .. } => "unknown",
+        ApiError::NoFiles => "no_files",
         ApiError::MediaType(_) => "media_type",
         ApiError::BodyTooLong(_) | ApiError::BodyLost | ApiError::MalformedJson { .. } => "bad_body",
         ApiError::Invalid { .. } => "invalid",

@@ -1,5 +1,7 @@
 //! `GET {workspace}/operations/{id}`, and the answers that send clients there.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderName, StatusCode};
@@ -12,6 +14,10 @@ use super::Api;
 use super::access::{Endpoint, Name};
 use super::error::ApiError;
 use crate::workspace::{Operation, Role};
+
+/// How long a request for an operation waits for its end. A gate confirms within milliseconds, and Azure's clients look
+/// again only after 5 s.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
 
@@ -27,7 +33,7 @@ async fn read(
     let Ok(id) = id.parse() else {
         return Err(ApiError::Unknown { kind: "operation", name: id });
     };
-    let operation = api.workspace.operation(id).await?;
+    let operation = api.workspace.operation_within(id, PATIENCE).await?;
     Ok(Json(operation_object(&api, &operation, offset(query.as_deref().unwrap_or_default()))))
 }
 

@@ -153,3 +153,27 @@ async fn update_of_a_place_that_is_taken_is_409() {
         (409, "`a.example/x` belongs to the service `other`")
     );
 }
+
+#[tokio::test]
+async fn update_that_a_gate_has_not_confirmed_is_202_with_the_operation() {
+    let test = TestWorkspace::start().await;
+    test.create("svc", json!({})).await;
+    let _gate = test.silent_gate().await;
+    let flags = json!([{ "op": "replace", "path": "/authEnabled", "value": false }]);
+    let answer = test.patch("svc", flags).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["operationType"]), (202, &json!("Update")));
+    assert!(answer.header("operation-location").ends_with(answer.body["id"].as_str().unwrap()));
+    assert_eq!(test.get("/services/svc").await.body["authEnabled"], false);
+
+    // Gates need not know of a description.
+    let description = json!([{ "op": "replace", "path": "/description", "value": "d" }]);
+    let answer = test.patch("svc", description).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["description"]), (200, &json!("d")));
+}
+
+#[tokio::test]
+async fn update_under_a_name_that_no_service_can_have_is_404() {
+    let test = TestWorkspace::start().await;
+    let flags = json!([{ "op": "replace", "path": "/authEnabled", "value": false }]);
+    assert_eq!(test.patch("No_Name", flags).await.status, 404);
+}

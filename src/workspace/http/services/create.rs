@@ -21,7 +21,7 @@ async fn create(State(api): State<Api>, JsonBody(body): JsonBody) -> Result<Resp
     let request = CreateRequest::read(&body)?;
     let existing = if request.overwrite { existing(&api, &request).await? } else { None };
     let (_, operation) = match existing {
-        Some(service) => api.workspace.overwrite_service(&service.name, request.into_patch()).await?,
+        Some(service) => api.workspace.update_service_at_gates(&service.name, request.into_patch()).await?,
         None => api.workspace.create_service(request.new).await?,
     };
     Ok(accepted(&api, &operation))

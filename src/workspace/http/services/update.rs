@@ -1,16 +1,20 @@
 //! `PATCH {workspace}/services/{name}`: all of a change or nothing; the next read sees it.
+//!
+//! 200 with the service when every connected gate enforces it too, 202 with the operation when one has not confirmed it
+//! yet: Azure's clients do not wait by themselves after an update, and call the service right away.
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
-use serde_json::Value;
 
-use crate::workspace::Role;
 use crate::workspace::http::access::{Endpoint, Name};
 use crate::workspace::http::body::JsonPatchBody;
 use crate::workspace::http::error::ApiError;
+use crate::workspace::http::operation::{PATIENCE, accepted};
 use crate::workspace::http::service_object::service_object;
 use crate::workspace::http::{Api, json_patch};
+use crate::workspace::{OperationState, Role, WorkspaceError};
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::in_workspace(MethodFilter::PATCH, "/services/{name}", Role::Contributor, update)
@@ -20,8 +24,17 @@ async fn update(
     State(api): State<Api>,
     Name(name): Name,
     JsonPatchBody(document): JsonPatchBody,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let patch = json_patch::read(&document)?;
-    let service = api.workspace.update_service(&name, patch).await?;
-    Ok(Json(service_object(&service, &api.urls)))
+    if !patch.is_policy() {
+        let service = api.workspace.update_service(&name, patch).await?;
+        return Ok(Json(service_object(&service, &api.urls)).into_response());
+    }
+    let name = name.parse().map_err(|_| WorkspaceError::UnknownService(name))?;
+    let (service, operation) = api.workspace.update_service_at_gates(&name, patch).await?;
+    let operation = api.workspace.operation_within(operation.id, PATIENCE).await?;
+    Ok(match operation.state {
+        OperationState::Succeeded => Json(service_object(&service, &api.urls)).into_response(),
+        OperationState::Running | OperationState::TimedOut => accepted(&api, &operation),
+    })
 }

@@ -1,4 +1,5 @@
-//! JSON as tokens and keys may have it: every object's members are named once, at every depth.
+//! JSON in which every object's members are named once, at every depth: whoever decides by a document must not read
+//! another member than whoever looked at it before.
 
 use std::fmt;
 
@@ -10,22 +11,24 @@ use serde_json::{Map, Value};
 /// Depth is bounded by `serde_json` (128); the caller bounds the length.
 pub(crate) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     match serde_json::from_slice(bytes) {
-        Ok(Strict(Value::Object(members))) => Some(members),
+        Ok(UniqueJson(Value::Object(members))) => Some(members),
         _ => None,
     }
 }
 
-struct Strict(Value);
+/// A JSON value without duplicate members. Its errors of category `Data` are duplicates; all others are of syntax.
+#[derive(Debug)]
+pub struct UniqueJson(pub Value);
 
-impl<'de> Deserialize<'de> for Strict {
+impl<'de> Deserialize<'de> for UniqueJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Self)
+        deserializer.deserialize_any(UniqueVisitor).map(Self)
     }
 }
 
-struct StrictVisitor;
+struct UniqueVisitor;
 
-impl<'de> Visitor<'de> for StrictVisitor {
+impl<'de> Visitor<'de> for UniqueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,7 +37,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
-        while let Some((name, Strict(value))) = access.next_entry::<String, Strict>()? {
+        while let Some((name, UniqueJson(value))) = access.next_entry::<String, UniqueJson>()? {
             if members.insert(name, value).is_some() {
                 return Err(A::Error::custom("duplicate member"));
             }
@@ -44,7 +47,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(Strict(item)) = access.next_element()? {
+        while let Some(UniqueJson(item)) = access.next_element()? {
             items.push(item);
         }
         Ok(Value::Array(items))

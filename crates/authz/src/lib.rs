@@ -19,6 +19,7 @@ mod token;
 pub use check::{Rules, check};
 pub use credential::{CredentialHeaders, InvalidCredentialHeaders, MAX_CREDENTIAL_LENGTH};
 pub use decision::{AllowReason, Decision, Denial, DenyReason, Permit, Reason, UndecidedReason, Verdict};
+pub use json::UniqueJson;
 pub use key::{
     InvalidKey, KEY_LENGTH, KEY_PREFIX, KeyDigest, NoPepper, PEPPER_MIN_LENGTH, Pepper, PepperTooShort,
     Peppers, PlainKey, Slot,

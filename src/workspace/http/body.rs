@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
+use scoregate_authz::UniqueJson;
 use serde_json::Value;
 
 use super::Api;
@@ -81,8 +82,15 @@ fn is_too_long(error: &axum::Error) -> bool {
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::MalformedJson { line: error.line(), column: error.column() })
+    let parsed: Result<UniqueJson, _> = serde_json::from_slice(bytes);
+    parsed.map(|UniqueJson(document)| document).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        if error.is_data() {
+            ApiError::DuplicateMember { line, column }
+        } else {
+            ApiError::MalformedJson { line, column }
+        }
+    })
 }
 
 #[cfg(test)]

@@ -68,6 +68,14 @@ pub(super) enum ApiError {
         /// From 0, at the end of a body that breaks off.
         column: usize,
     },
+    /// A body in which an object names a member twice: others may have read the other one.
+    #[error("an object of the body has a member twice: see line {line}, column {column}")]
+    DuplicateMember {
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+    },
     /// A member, parameter or path that cannot be as it is.
     #[error("`{field}` {problem}")]
     Invalid {
@@ -95,9 +103,11 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoFiles | Self::BodyLost | Self::MalformedJson { .. } | Self::Invalid { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::NoFiles
+            | Self::BodyLost
+            | Self::MalformedJson { .. }
+            | Self::DuplicateMember { .. }
+            | Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::Workspace(error) => workspace_status(error),
         }
     }

@@ -86,7 +86,10 @@ fn code(error: &ApiError) -> &'static str {
         ApiError::Unknown { .. } => "unknown",
         ApiError::NoFiles => "no_files",
         ApiError::MediaType(_) => "media_type",
-        ApiError::BodyTooLong(_) | ApiError::BodyLost | ApiError::MalformedJson { .. } => "bad_body",
+        ApiError::BodyTooLong(_)
+        | ApiError::BodyLost
+        | ApiError::MalformedJson { .. }
+        | ApiError::DuplicateMember { .. } => "bad_body",
         ApiError::Invalid { .. } => "invalid",
         ApiError::Workspace(_) => "workspace",
     }

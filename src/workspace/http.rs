@@ -1,11 +1,13 @@
 //! The workspace's REST: the paths and shapes that Azure ML's clients expect, and a few of our own for the CLI.
 //!
-//! One endpoint, one file. Every route is in [`endpoints`] and behind the guard of its [`Access`].
+//! One endpoint, one file: route, description, handler. Every route is in [`endpoints`], behind the guard of its
+//! [`Access`], and in the document of [`openapi()`].
 
 mod access;
 mod artifacts;
 mod attributes;
 mod body;
+mod description;
 mod discovery;
 mod error;
 mod json_patch;
@@ -14,6 +16,7 @@ mod members;
 mod model_id;
 mod models;
 mod observe;
+mod openapi;
 mod openid;
 mod operation;
 mod principals;
@@ -32,6 +35,7 @@ use error::ApiError;
 
 pub use crate::http_server::serve;
 pub use access::{Access, Route};
+pub use openapi::openapi;
 pub use urls::PublicUrls;
 
 use crate::workspace::Workspace;
@@ -72,6 +76,7 @@ fn endpoints() -> Vec<Endpoint> {
     let mut endpoints = vec![
         jwks::endpoint(),
         openid::endpoint(),
+        openapi::endpoint(),
         workspace::endpoint(),
         operation::endpoint(),
         artifacts::endpoint(),

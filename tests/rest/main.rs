@@ -11,6 +11,7 @@ mod discovery;
 mod harness;
 mod log;
 mod models;
+mod openapi;
 mod operations;
 mod outage;
 mod principals;

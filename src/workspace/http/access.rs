@@ -10,6 +10,7 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::Api;
+use super::description::Description;
 use super::error::ApiError;
 use super::urls::WORKSPACE_PATH;
 use crate::config::WorkspaceScope;
@@ -35,30 +36,43 @@ pub struct Route {
     pub access: Access,
 }
 
-/// A route and what happens there.
+/// A route, what OpenAPI says of it, and what happens there.
 pub(super) struct Endpoint {
     pub(super) route: Route,
+    pub(super) description: Description,
     handler: MethodRouter<Api>,
 }
 
 impl Endpoint {
     /// An endpoint anywhere.
-    pub(super) fn new<H, T>(method: MethodFilter, path: impl Into<String>, access: Access, handler: H) -> Self
+    pub(super) fn new<H, T>(
+        method: MethodFilter,
+        path: impl Into<String>,
+        access: Access,
+        handler: H,
+        description: Description,
+    ) -> Self
     where
         H: Handler<T, Api>,
         T: 'static,
     {
         let route = Route { method: only_method(method), path: path.into(), access };
-        Self { route, handler: on(method, handler) }
+        Self { route, description, handler: on(method, handler) }
     }
 
     /// An endpoint of the workspace's own path.
-    pub(super) fn in_workspace<H, T>(method: MethodFilter, path: &str, needed: Role, handler: H) -> Self
+    pub(super) fn in_workspace<H, T>(
+        method: MethodFilter,
+        path: &str,
+        needed: Role,
+        handler: H,
+        description: Description,
+    ) -> Self
     where
         H: Handler<T, Api>,
         T: 'static,
     {
-        Self::new(method, format!("{WORKSPACE_PATH}{path}"), Access::Role(needed), handler)
+        Self::new(method, format!("{WORKSPACE_PATH}{path}"), Access::Role(needed), handler, description)
     }
 
     /// Adds it to a router, behind its guard.

@@ -4,9 +4,11 @@
 //! Taking the files to discard them would not help: clients upload to `https://{account}.blob.{suffix}` only, and a
 //! script that is silently dropped is worse than one that is refused.
 
+use axum::http::StatusCode;
 use axum::routing::MethodFilter;
 
 use super::access::{Access, Endpoint};
+use super::description::{Description, Group};
 use super::error::ApiError;
 use crate::workspace::Role;
 
@@ -14,5 +16,11 @@ const PATH: &str = "/artifact/v2.0/subscriptions/{subscription}/resourceGroups/{
     /Microsoft.MachineLearningServices/workspaces/{workspace}/artifacts/batch/metadata/{origin}/{container}";
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(MethodFilter::POST, PATH, Access::Role(Role::Contributor), async || ApiError::NoFiles)
+    let description = Description::new(Group::Workspace, "uploadFiles", "Be told why files are not taken")
+        .detail("Azure's clients ask here for a place to upload a scoring script to.")
+        .path("origin", "Where the files are from.")
+        .path("container", "What they belong to.")
+        .refusal(StatusCode::BAD_REQUEST, "Always. The message says what to do instead.");
+    let needed = Access::Role(Role::Contributor);
+    Endpoint::new(MethodFilter::POST, PATH, needed, async || ApiError::NoFiles, description)
 }

@@ -6,6 +6,7 @@
 //! cannot leak.
 
 use serde_json::{Map, Value};
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::error::ApiError;
 
@@ -69,6 +70,72 @@ const ENCRYPTION: &[(&str, Kind)] =
 
 const VNET: &[(&str, Kind)] = &[("vnetName", Kind::Text), ("subnetName", Kind::Text)];
 
+impl Kind {
+    fn schema_type(&self) -> Type {
+        match self {
+            Self::Flag => Type::Boolean,
+            Self::Integer => Type::Integer,
+            Self::Number => Type::Number,
+            Self::Text => Type::String,
+            Self::Object(_) => Type::Object,
+        }
+    }
+
+    /// Its schema in a request, where everything may be null or absent; or in an answer, where nothing is absent and only
+    /// that is null which has no default.
+    fn schema(&self, place: Place<'_>) -> Object {
+        let schema_type = match place {
+            Place::Answer(default) if !default.is_null() => SchemaType::Type(self.schema_type()),
+            _ => SchemaType::from_iter([self.schema_type(), Type::Null]),
+        };
+        let schema = ObjectBuilder::new().schema_type(schema_type);
+        match self {
+            Self::Integer => schema.minimum(Some(0)).build(),
+            Self::Object(inner) => {
+                inner.iter().fold(schema.build(), |schema, member| put(schema, member, place))
+            }
+            _ => schema.build(),
+        }
+    }
+}
+
+/// Where a member is.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Request,
+    /// With the default that it has there.
+    Answer(&'a Value),
+}
+
+/// Adds a member to the schema of the object in that place.
+fn put(mut schema: Object, (name, kind): &(&str, Kind), place: Place<'_>) -> Object {
+    let inner = match place {
+        Place::Request => Place::Request,
+        Place::Answer(default) => Place::Answer(&default[*name]),
+    };
+    schema.properties.insert((*name).to_owned(), kind.schema(inner).into());
+    if let Place::Answer(_) = place {
+        schema.required.push((*name).to_owned());
+    }
+    schema
+}
+
+/// Adds the members that a request may have to its schema.
+pub(super) fn describe_request(schema: Object) -> Object {
+    KNOWN.iter().fold(schema, |schema, member| put(schema, member, Place::Request))
+}
+
+/// Adds the members that an answer has to its schema: those with a default, and others where they were said.
+pub(super) fn describe_answer(schema: Object, defaults: &Map<String, Value>) -> Object {
+    KNOWN.iter().fold(schema, |mut schema, (name, kind)| {
+        let default = defaults.get(*name);
+        let place = Place::Answer(default.unwrap_or(&Value::Null));
+        schema.properties.insert((*name).to_owned(), kind.schema(place).into());
+        schema.required.extend(default.map(|_| (*name).to_owned()));
+        schema
+    })
+}
+
 /// Those of the members that are kept. A kept object has all its members, null where nothing was said, because
 /// Azure's clients reject an object that lacks one.
 ///
@@ -110,6 +177,11 @@ pub(super) fn set(into: &mut Map<String, Value>, segments: &[&str], value: &Valu
         _ => return Err(unknown()),
     }
     Ok(())
+}
+
+/// Whether a member of this name is kept.
+pub(super) fn is_known(name: &str) -> bool {
+    kind_of(KNOWN, name).is_some()
 }
 
 fn kind_of<'a>(known: &'a [(&str, Kind)], name: &str) -> Option<&'a Kind> {

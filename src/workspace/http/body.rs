@@ -16,9 +16,9 @@ const MAX_LENGTH: usize = 1024 * 1024;
 /// How long a client may take to send it.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 /// RFC 6902, section 6.
-const JSON_PATCH: &str = "application/json-patch+json";
+pub(super) const JSON_PATCH: &str = "application/json-patch+json";
 
 /// A JSON document.
 pub(super) struct JsonBody(pub(super) Value);

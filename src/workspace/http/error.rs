@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::workspace::{Role, WorkspaceError};
@@ -113,31 +114,81 @@ impl ApiError {
     }
 
     /// The body, in the shape of Azure's model management service.
-    pub(super) fn body(&self, request: Uuid) -> Value {
+    pub(super) fn body(&self, request: Uuid) -> ErrorBody {
         let status = self.status();
-        let details: Vec<Value> = self.detail().into_iter().collect();
-        let mut body = json!({
-            "code": code(status),
-            "statusCode": status.as_u16(),
-            "message": self.to_string(),
-            "details": details,
-            "correlation": { "RequestId": request.to_string() },
+        let (code, message) = (code(status), self.to_string());
+        // The clients of the run history service, whose route this answers, look there.
+        let error = matches!(self, Self::NoFiles).then(|| NestedError {
+            code: code.clone(),
+            message: message.clone(),
+            details: [],
         });
-        if matches!(self, Self::NoFiles) {
-            // The clients of the run history service, whose route this answers, look here, and fail without details.
-            body["error"] = json!({ "code": body["code"], "message": body["message"], "details": [] });
+        ErrorBody {
+            code,
+            status_code: status.as_u16(),
+            message,
+            details: self.detail().into_iter().collect(),
+            correlation: Correlation { request_id: request.to_string() },
+            error,
         }
-        body
     }
 
-    fn detail(&self) -> Option<Value> {
+    fn detail(&self) -> Option<ErrorDetail> {
         let (field, problem) = match self {
             Self::Invalid { field, problem }
             | Self::Workspace(WorkspaceError::Invalid { field, problem }) => (field, problem),
             _ => return None,
         };
-        Some(json!({ "code": "Invalid", "message": problem, "target": field }))
+        Some(ErrorDetail { code: "Invalid", message: problem.clone(), target: field.clone() })
     }
+}
+
+/// Why a request was refused. Nothing was changed.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Error)]
+pub(super) struct ErrorBody {
+    /// The status in words, such as `NotFound`.
+    code: String,
+    /// The status.
+    status_code: u16,
+    /// For people.
+    message: String,
+    /// What in the request cannot be as it is.
+    details: Vec<ErrorDetail>,
+    correlation: Correlation,
+    /// The same again, for clients of the run history service only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<NestedError>,
+}
+
+/// A part of the request that cannot be as it is.
+#[derive(Debug, Serialize, ToSchema)]
+struct ErrorDetail {
+    /// `Invalid`.
+    code: &'static str,
+    /// What is wrong with it. Never its value.
+    message: String,
+    /// The member or parameter.
+    target: String,
+}
+
+/// What finds the request in the workspace's log.
+#[derive(Debug, Serialize, ToSchema)]
+struct Correlation {
+    /// The `x-request-id` of the answer.
+    #[serde(rename = "RequestId")]
+    request_id: String,
+}
+
+/// An error as the run history service writes one; its clients fail where there are no details.
+#[derive(Debug, Serialize, ToSchema)]
+struct NestedError {
+    code: String,
+    message: String,
+    #[schema(value_type = Vec<ErrorDetail>)]
+    details: [ErrorDetail; 0],
 }
 
 fn workspace_status(error: &WorkspaceError) -> StatusCode {

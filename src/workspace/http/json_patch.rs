@@ -3,12 +3,44 @@
 use std::borrow::Cow;
 
 use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
 use super::attributes;
+use super::description::words;
 use super::error::ApiError;
 use super::members::{Members, flag, label, text, text_map, texts};
 use super::service_request::{canonical_hosts, checked_prefixes, checked_tags};
 use crate::workspace::Patch;
+
+/// A change of a service, all of it or nothing.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "a description: bodies are read by `Members`, which tells the place of an error"
+)]
+pub(super) struct JsonPatch(Vec<JsonPatchOperation>);
+
+/// A member and its new value. `replace` also works where nothing was.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "a description: bodies are read by `Members`, which tells the place of an error"
+)]
+struct JsonPatchOperation {
+    #[schema(schema_with = operations)]
+    op: String,
+    /// `/authEnabled`, `/aadAuthEnabled`, `/description`, `/kvTags`, `/properties/{name}`, `/scoregate/hosts`,
+    /// `/scoregate/pathPrefixes`, or a member that describes where and how the model runs, such as `/numReplicas` or
+    /// `/autoScaler/maxReplicas`.
+    path: String,
+    /// Of the member's type.
+    value: Value,
+}
+
+fn operations() -> Object {
+    words(["add", "replace"])
+}
 
 /// Taken and not kept, for the reasons in [`attributes`].
 const NOT_KEPT: [&str; 4] = ["/environmentImageRequest", "/imageId", "/sslCertificate", "/sslKey"];

@@ -4,7 +4,10 @@
 //! for is there, as a stand-in, and a service remembers the models that it was deployed with in properties:
 //! `scoregate.model.{name}` is the version.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
 
 const PROPERTY: &str = "scoregate.model.";
 /// Longest name, in bytes: Azure's.
@@ -33,27 +36,47 @@ impl<'a> ModelId<'a> {
     }
 
     /// The model as Azure's clients see one. `Multi` is a framework whose models the SDK deploys without a script.
-    pub(super) fn stand_in(self) -> Value {
+    pub(super) fn stand_in(self) -> ModelObject {
         let Self { name, version } = self;
-        json!({
-            "id": format!("{name}:{version}"),
-            "name": name,
-            "version": version,
-            "framework": "Multi",
-            "frameworkVersion": null,
-            "description": "A stand-in: scoregate keeps no models. It is there to be named in a deployment.",
-            "mimeType": "application/octet-stream",
-            "url": "",
-            "unpack": false,
-            "datasets": [],
-            "kvTags": {},
-            "properties": {},
-            "createdTime": null,
-            "createdBy": null,
-            "experimentName": null,
-            "runId": null,
-        })
+        ModelObject {
+            id: format!("{name}:{version}"),
+            name: name.to_owned(),
+            version,
+            framework: "Multi",
+            description: "A stand-in: scoregate keeps no models. It is there to be named in a deployment.",
+            mime_type: "application/octet-stream",
+            ..ModelObject::default()
+        }
     }
+}
+
+/// A model that is there to be named in a deployment. Members that only a real one would have are empty or null.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Model)]
+pub(super) struct ModelObject {
+    /// `name:version`.
+    id: String,
+    name: String,
+    version: u64,
+    framework: &'static str,
+    #[schema(required)]
+    framework_version: Option<String>,
+    description: &'static str,
+    mime_type: &'static str,
+    url: &'static str,
+    unpack: bool,
+    datasets: Vec<String>,
+    kv_tags: BTreeMap<String, String>,
+    properties: BTreeMap<String, String>,
+    #[schema(required)]
+    created_time: Option<String>,
+    #[schema(required)]
+    created_by: Option<String>,
+    #[schema(required)]
+    experiment_name: Option<String>,
+    #[schema(required)]
+    run_id: Option<String>,
 }
 
 /// The property of a service that was deployed with the model of this id.

@@ -43,7 +43,8 @@ fn explain(response: &mut Response, error: &ApiError, id: Uuid) {
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response.headers_mut().remove(header::CONTENT_LENGTH);
-    *response.body_mut() = Body::from(error.body(id).to_string());
+    let body = serde_json::to_vec(&error.body(id)).unwrap_or_default();
+    *response.body_mut() = Body::from(body);
 }
 
 /// A line of the log. It has the route, not the path: a path is the client's text and may hold anything.

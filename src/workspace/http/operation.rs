@@ -8,12 +8,15 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
 use super::Api;
 use super::access::{Endpoint, Name};
+use super::description::{Description, Group, words};
 use super::error::ApiError;
-use crate::workspace::{Operation, Role};
+use crate::workspace::{Operation, OperationState, Role};
 
 /// How long a request for an operation waits for its end. A gate confirms within milliseconds, and Azure's clients look
 /// again only after 5 s.
@@ -22,14 +25,56 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::in_workspace(MethodFilter::GET, "/operations/{name}", Role::Reader, read)
+    let description = Description::new(Group::Operations, "readOperation", "Wait for a change to be enforced")
+        .detail("Answers when the operation has ended, or after 2 s; so it can be asked again at once. Finished operations \
+            are kept for 7 days.")
+        .path("name", "The operation's id.")
+        .query::<u64>("offset", "How many characters of the log are known and left out.")
+        .answer::<OperationObject>(StatusCode::OK, "The operation as it is.")
+        .refusal(StatusCode::NOT_FOUND, "There is no operation of this id.");
+    Endpoint::in_workspace(MethodFilter::GET, "/operations/{name}", Role::Reader, read, description)
+}
+
+/// A change on its way to every connected gate.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Operation)]
+pub(super) struct OperationObject {
+    id: String,
+    /// Such as `Create` or `RegenerateKeys`.
+    operation_type: String,
+    /// `TimedOut`: it was done, but not every gate confirmed it in time; `error` names those.
+    #[schema(schema_with = states)]
+    state: &'static str,
+    #[schema(required)]
+    error: Option<OperationError>,
+    created_time: String,
+    #[schema(required)]
+    end_time: Option<String>,
+    /// The service's URL.
+    resource_location: String,
+    /// What happened so far: `yyyymmddHHMMSS|text`, separated by `#`.
+    streaming_operation_log: String,
+}
+
+/// Why a change is not confirmed.
+#[derive(Debug, Serialize, ToSchema)]
+struct OperationError {
+    /// `NotEnforced`.
+    code: &'static str,
+    message: String,
+}
+
+fn states() -> Object {
+    use OperationState::{Running, Succeeded, TimedOut};
+    words([Running, Succeeded, TimedOut].map(OperationState::as_str))
 }
 
 async fn read(
     State(api): State<Api>,
     Name(id): Name,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<OperationObject>, ApiError> {
     let Ok(id) = id.parse() else {
         return Err(ApiError::Unknown { kind: "operation", name: id });
     };
@@ -50,18 +95,18 @@ fn offset(query: &str) -> usize {
     found.and_then(|(_, value)| value.parse().ok()).unwrap_or_default()
 }
 
-fn operation_object(api: &Api, operation: &Operation, offset: usize) -> Value {
-    let error = operation.error.as_ref().map(|message| json!({ "code": "NotEnforced", "message": message }));
-    json!({
-        "id": operation.id.to_string(),
-        "operationType": operation.operation_type,
-        "state": operation.state.as_str(),
-        "error": error,
-        "createdTime": operation.created_at.to_string(),
-        "endTime": operation.ended_at.map(|time| time.to_string()),
-        "resourceLocation": format!("{}/services/{}", api.workspace_url(), operation.service),
-        "streamingOperationLog": log(operation).chars().skip(offset).collect::<String>(),
-    })
+fn operation_object(api: &Api, operation: &Operation, offset: usize) -> OperationObject {
+    let error = |message: &String| OperationError { code: "NotEnforced", message: message.clone() };
+    OperationObject {
+        id: operation.id.to_string(),
+        operation_type: operation.operation_type.clone(),
+        state: operation.state.as_str(),
+        error: operation.error.as_ref().map(error),
+        created_time: operation.created_at.to_string(),
+        end_time: operation.ended_at.map(|time| time.to_string()),
+        resource_location: format!("{}/services/{}", api.workspace_url(), operation.service),
+        streaming_operation_log: log(operation).chars().skip(offset).collect(),
+    }
 }
 
 /// What happened so far, as Azure's clients show it while they wait: `yyyymmddHHMMSS|text`, separated by `#`.
@@ -90,8 +135,6 @@ fn log_line(time: Timestamp, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::OperationState;
-
     fn operation(ended_at: Option<Timestamp>, error: Option<&str>) -> Operation {
         Operation {
             id: uuid::Uuid::nil(),

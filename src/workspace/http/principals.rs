@@ -4,10 +4,13 @@ mod create;
 mod delete;
 mod list;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
 use super::access::Endpoint;
-use crate::workspace::Principal;
+use super::description::words;
+use crate::workspace::{Principal, Role};
 
 const PATH: &str = "/scoregate/v1/principals";
 
@@ -15,10 +18,24 @@ pub(super) fn endpoints() -> [Endpoint; 3] {
     [list::endpoint(), create::endpoint(), delete::endpoint()]
 }
 
-fn principal_object(principal: &Principal) -> Value {
-    json!({
-        "name": principal.name,
-        "role": principal.role.as_str(),
-        "createdTime": principal.created_at.to_string(),
-    })
+/// Someone who may do something.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Principal)]
+struct PrincipalObject {
+    name: String,
+    #[schema(schema_with = roles)]
+    role: &'static str,
+    created_time: String,
+}
+
+impl From<Principal> for PrincipalObject {
+    fn from(Principal { name, role, created_at }: Principal) -> Self {
+        Self { name, role: role.as_str(), created_time: created_at.to_string() }
+    }
+}
+
+fn roles() -> Object {
+    use Role::{Contributor, Gate, Owner, Reader};
+    words([Reader, Contributor, Owner, Gate].map(Role::as_str))
 }

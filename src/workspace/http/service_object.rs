@@ -1,8 +1,17 @@
 //! A service as Azure's clients see it.
 
-use scoregate_authz::{AuthMode, ComputeType};
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+use scoregate_authz::{AuthMode, ComputeType};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::openapi::schema::{Object, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::{Discriminator, Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::attributes;
+use super::description::words;
 use super::urls::PublicUrls;
 use crate::workspace::ServiceRecord;
 
@@ -13,7 +22,7 @@ use crate::workspace::ServiceRecord;
 pub(super) fn service_object(service: &ServiceRecord, urls: &PublicUrls) -> Value {
     let mut object = defaults(service.compute_type);
     overlay(&mut object, &service.attributes);
-    let Value::Object(own) = own_members(service, urls) else { return Value::Null };
+    let Ok(Value::Object(own)) = serde_json::to_value(own_members(service, urls)) else { return Value::Null };
     object.extend(own);
     if service.compute_type == ComputeType::Aks {
         object.insert("aadAuthEnabled".into(), (service.auth_mode == AuthMode::Token).into());
@@ -21,23 +30,111 @@ pub(super) fn service_object(service: &ServiceRecord, urls: &PublicUrls) -> Valu
     Value::Object(object)
 }
 
-fn own_members(service: &ServiceRecord, urls: &PublicUrls) -> Value {
-    json!({
-        "id": service.name.as_str(),
-        "name": service.name.as_str(),
-        "description": service.description,
-        "kvTags": service.tags,
-        "properties": service.properties,
-        "state": "Healthy",
-        "createdTime": service.created_at.to_string(),
-        "updatedTime": service.updated_at.to_string(),
-        "error": null,
-        "computeType": service.compute_type.as_str(),
-        "deploymentType": "HttpRealtimeEndpoint",
-        "authEnabled": service.auth_mode == AuthMode::Key,
-        "scoringUri": urls.scoring_uri(service),
-        "scoregate": { "hosts": service.hosts, "pathPrefixes": service.path_prefixes },
-    })
+/// What every service has, whatever its compute type.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct OwnMembers<'a> {
+    id: &'a str,
+    name: &'a str,
+    #[schema(required)]
+    description: Option<&'a str>,
+    kv_tags: &'a BTreeMap<String, String>,
+    properties: &'a BTreeMap<String, String>,
+    /// Always `Healthy`: whether the model runs is not known here.
+    state: &'static str,
+    created_time: String,
+    updated_time: String,
+    /// Always null.
+    #[schema(value_type = Option<String>, required)]
+    error: (),
+    compute_type: &'static str,
+    deployment_type: &'static str,
+    /// Whether callers need a key.
+    auth_enabled: bool,
+    /// Where callers score it; null where `workspace.scoring_base_url` is not set.
+    #[schema(required)]
+    scoring_uri: Option<String>,
+    scoregate: ServicePlaces<'a>,
+}
+
+/// Where gates with `target = "host_path"` look for it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ServicePlaces<'a> {
+    hosts: &'a [String],
+    path_prefixes: &'a [String],
+}
+
+fn own_members<'a>(service: &'a ServiceRecord, urls: &PublicUrls) -> OwnMembers<'a> {
+    OwnMembers {
+        id: service.name.as_str(),
+        name: service.name.as_str(),
+        description: service.description.as_deref(),
+        kv_tags: &service.tags,
+        properties: &service.properties,
+        state: "Healthy",
+        created_time: service.created_at.to_string(),
+        updated_time: service.updated_at.to_string(),
+        error: (),
+        compute_type: service.compute_type.as_str(),
+        deployment_type: "HttpRealtimeEndpoint",
+        auth_enabled: service.auth_mode == AuthMode::Key,
+        scoring_uri: urls.scoring_uri(service),
+        scoregate: ServicePlaces { hosts: &service.hosts, path_prefixes: &service.path_prefixes },
+    }
+}
+
+/// What OpenAPI says of a service.
+pub(super) struct ServiceObject;
+
+impl ToSchema for ServiceObject {
+    fn name() -> Cow<'static, str> {
+        "Service".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        for compute in [ComputeType::Aks, ComputeType::Aci] {
+            schemas.push((schema_name(compute), schema_of(compute).into()));
+        }
+        OwnMembers::schemas(schemas);
+    }
+}
+
+impl PartialSchema for ServiceObject {
+    fn schema() -> RefOr<Schema> {
+        let types = [ComputeType::Aks, ComputeType::Aci];
+        let reference = |compute| Ref::from_schema_name(schema_name(compute));
+        let mapping = types.map(|compute| (compute.as_str(), reference(compute).ref_location));
+        let one_of =
+            types.into_iter().fold(OneOfBuilder::new(), |one_of, compute| one_of.item(reference(compute)));
+        one_of.discriminator(Some(Discriminator::with_mapping("computeType", mapping))).into()
+    }
+}
+
+fn schema_name(compute: ComputeType) -> String {
+    match compute {
+        ComputeType::Aks => "AksService".to_owned(),
+        ComputeType::Aci => "AciService".to_owned(),
+    }
+}
+
+fn schema_of(compute: ComputeType) -> Object {
+    let RefOr::T(Schema::Object(own)) = OwnMembers::schema() else { return Object::default() };
+    let defaults = defaults(compute);
+    let mut schema = attributes::describe_answer(own, &defaults);
+    schema.properties.insert("computeType".to_owned(), words([compute.as_str()]).into());
+    let mut always = |name: &str, schema_type| {
+        schema
+            .properties
+            .insert(name.to_owned(), ObjectBuilder::new().schema_type(schema_type).build().into());
+        schema.required.push(name.to_owned());
+    };
+    if compute == ComputeType::Aks {
+        always("aadAuthEnabled", Type::Boolean);
+    }
+    let unkept: Vec<_> = defaults.keys().filter(|name| !attributes::is_known(name)).cloned().collect();
+    unkept.iter().for_each(|name| always(name, Type::Null));
+    schema
 }
 
 /// What is shown where nothing was said.

@@ -6,12 +6,107 @@ use scoregate_authz::{
     AuthMode, ComputeType, PlainKey, PortRule, ServiceName, canonical_host, is_path_prefix,
 };
 use serde_json::Value;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{Object, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
+use super::description::words;
 use super::error::ApiError;
 use super::members::Members;
 use super::urls::{SCORING_URI_TAG, is_scoring_uri};
 use super::{attributes, model_id};
 use crate::workspace::{AuthFlags, NewService, Patch, WorkspaceError};
+
+/// What OpenAPI says of a request: [`SaidOfService`], and the members of which it is only kept what was said.
+pub(super) struct NewServiceBody;
+
+impl PartialSchema for NewServiceBody {
+    fn schema() -> RefOr<Schema> {
+        match SaidOfService::schema() {
+            RefOr::T(Schema::Object(said)) => attributes::describe_request(said).into(),
+            other => other,
+        }
+    }
+}
+
+impl ToSchema for NewServiceBody {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "NewService".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        SaidOfService::schemas(schemas);
+    }
+}
+
+/// A service that is to be. Null says as little as nothing.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(
+    dead_code,
+    reason = "a description: bodies are read by `Members`, which tells the place of an error"
+)]
+struct SaidOfService {
+    #[schema(pattern = "^[a-z][a-z0-9-]{1,30}[a-z0-9]$")]
+    name: String,
+    #[schema(schema_with = compute_types)]
+    compute_type: String,
+    /// Whether callers need a key. Without a word about either: AKS yes, ACI no.
+    auth_enabled: Option<bool>,
+    /// Whether callers need a token; AKS only, and never with keys.
+    aad_auth_enabled: Option<bool>,
+    keys: Option<ChosenKeys>,
+    description: Option<String>,
+    /// Numbers, `true` and `false` are kept as texts.
+    kv_tags: Option<BTreeMap<String, String>>,
+    properties: Option<BTreeMap<String, String>>,
+    environment_image_request: Option<NamedModels>,
+    scoregate: Option<Places>,
+    /// Whether a service of this name is changed.
+    overwrite: Option<bool>,
+}
+
+/// Keys that their owner chose; random ones without it.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(
+    dead_code,
+    reason = "a description: bodies are read by `Members`, which tells the place of an error"
+)]
+struct ChosenKeys {
+    #[schema(min_length = 16, max_length = 512)]
+    primary_key: Option<String>,
+    #[schema(min_length = 16, max_length = 512)]
+    secondary_key: Option<String>,
+}
+
+/// The models that a service is deployed with, by which it is found.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(
+    dead_code,
+    reason = "a description: bodies are read by `Members`, which tells the place of an error"
+)]
+struct NamedModels {
+    /// `name:version`.
+    model_ids: Option<Vec<String>>,
+}
+
+/// Where gates with `target = "host_path"` look for the service. Azure's clients send nothing of it.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(
+    dead_code,
+    reason = "a description: bodies are read by `Members`, which tells the place of an error"
+)]
+struct Places {
+    hosts: Option<Vec<String>>,
+    path_prefixes: Option<Vec<String>>,
+}
+
+fn compute_types() -> Object {
+    words([ComputeType::Aks, ComputeType::Aci].map(ComputeType::as_str))
+}
 
 /// A service to be made, or to be put in the place of the one of its name.
 pub(super) struct CreateRequest {

@@ -2,21 +2,33 @@
 
 use axum::Json;
 use axum::extract::RawQuery;
+use axum::http::StatusCode;
 use axum::routing::MethodFilter;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::workspace::Role;
 use crate::workspace::http::access::Endpoint;
-use crate::workspace::http::model_id::ModelId;
+use crate::workspace::http::description::{Description, Group};
+use crate::workspace::http::model_id::{ModelId, ModelObject};
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::in_workspace(MethodFilter::GET, "/models", Role::Reader, list)
+    let description =
+        Description::new(Group::Models, "listModels", "Get the stand-in for a model by its name")
+            .query::<String>("name", "The model's name. Without it the list is empty.")
+            .answer::<ModelList>(StatusCode::OK, "One model, or none where the name cannot be one.");
+    Endpoint::in_workspace(MethodFilter::GET, "/models", Role::Reader, list, description)
 }
 
-async fn list(RawQuery(query): RawQuery) -> Json<Value> {
+/// Models.
+#[derive(Serialize, ToSchema)]
+struct ModelList {
+    value: Vec<ModelObject>,
+}
+
+async fn list(RawQuery(query): RawQuery) -> Json<ModelList> {
     let query = query.unwrap_or_default();
     let name = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "name");
-    let models: Vec<Value> =
-        name.and_then(|(_, name)| ModelId::read(&name).map(ModelId::stand_in)).into_iter().collect();
-    Json(json!({ "value": models }))
+    let model = name.and_then(|(_, name)| ModelId::read(&name).map(ModelId::stand_in));
+    Json(ModelList { value: model.into_iter().collect() })
 }

@@ -4,31 +4,63 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::MethodFilter;
-use secrecy::ExposeSecret;
-use serde_json::Value;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::super::Api;
 use super::super::access::{Access, Endpoint};
 use super::super::body::JsonBody;
+use super::super::description::{Description, Group};
 use super::super::error::ApiError;
 use super::super::members::Members;
-use super::{PATH, principal_object};
+use super::{PATH, PrincipalObject, roles};
 use crate::workspace::Role;
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(MethodFilter::POST, PATH, Access::Role(Role::Owner), create)
+    let description = Description::new(Group::Principals, "createPrincipal", "Make a principal")
+        .body::<NewPrincipal>("Who may do what.")
+        .answer::<PrincipalWithCredential>(StatusCode::CREATED, "The principal, with its credential.")
+        .refusal(StatusCode::CONFLICT, "A principal of this name exists already.");
+    Endpoint::new(MethodFilter::POST, PATH, Access::Role(Role::Owner), create, description)
+}
+
+/// Someone who is to be able to do something.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "a description: bodies are read by `Members`, which tells the place of an error"
+)]
+struct NewPrincipal {
+    #[schema(pattern = "^[A-Za-z0-9._@-]{1,64}$")]
+    name: String,
+    #[schema(schema_with = roles)]
+    role: String,
+}
+
+/// A new principal and its credential, which is shown this once only.
+#[derive(Serialize, ToSchema)]
+struct PrincipalWithCredential {
+    #[serde(flatten)]
+    principal: PrincipalObject,
+    /// What it sends as `Authorization: Bearer ...`.
+    #[schema(value_type = String)]
+    #[serde(serialize_with = "shown")]
+    credential: SecretString,
+}
+
+fn shown<S: Serializer>(credential: &SecretString, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(credential.expose_secret())
 }
 
 async fn create(
     State(api): State<Api>,
     JsonBody(body): JsonBody,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Json<PrincipalWithCredential>), ApiError> {
     let members = Members::of_body(&body)?;
     let name = members.required_text("name")?;
     let role = members.required_text("role")?.parse();
     let role = role.map_err(|rule| ApiError::invalid("role", format!("cannot be this: {rule}")))?;
     let (principal, credential) = api.workspace.create_principal(name, role).await?;
-    let mut object = principal_object(&principal);
-    object["credential"] = credential.expose_secret().into();
-    Ok((StatusCode::CREATED, Json(object)))
+    Ok((StatusCode::CREATED, Json(PrincipalWithCredential { principal: principal.into(), credential })))
 }

@@ -2,21 +2,31 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::routing::MethodFilter;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::Api;
 use super::super::access::{Access, Endpoint};
+use super::super::description::{Description, Group};
 use super::super::error::ApiError;
-use super::{PATH, principal_object};
+use super::{PATH, PrincipalObject};
 use crate::workspace::Role;
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::new(MethodFilter::GET, PATH, Access::Role(Role::Owner), list)
+    let description = Description::new(Group::Principals, "listPrincipals", "List who may do what")
+        .answer::<PrincipalList>(StatusCode::OK, "All principals, without their credentials.");
+    Endpoint::new(MethodFilter::GET, PATH, Access::Role(Role::Owner), list, description)
 }
 
-async fn list(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
+/// Principals.
+#[derive(Serialize, ToSchema)]
+struct PrincipalList {
+    value: Vec<PrincipalObject>,
+}
+
+async fn list(State(api): State<Api>) -> Result<Json<PrincipalList>, ApiError> {
     let principals = api.workspace.principals().await?;
-    let objects: Vec<Value> = principals.iter().map(principal_object).collect();
-    Ok(Json(json!({ "value": objects })))
+    Ok(Json(PrincipalList { value: principals.into_iter().map(Into::into).collect() }))
 }

@@ -1,6 +1,7 @@
 //! `POST {workspace}/services`: makes a service, which can be read at once, or changes one where `overwrite` says so.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::MethodFilter;
 use scoregate_authz::PlainKey;
@@ -8,13 +9,19 @@ use scoregate_authz::PlainKey;
 use crate::workspace::http::Api;
 use crate::workspace::http::access::Endpoint;
 use crate::workspace::http::body::JsonBody;
+use crate::workspace::http::description::{Description, Group};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::operation::accepted;
-use crate::workspace::http::service_request::CreateRequest;
+use crate::workspace::http::service_request::{CreateRequest, NewServiceBody};
 use crate::workspace::{Role, ServiceRecord, WorkspaceError};
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::in_workspace(MethodFilter::POST, "/services", Role::Contributor, create)
+    let description = Description::new(Group::Services, "createService", "Make a service")
+        .detail("It can be read at once. With `overwrite`, a service of this name is changed instead and keeps its keys.")
+        .body::<NewServiceBody>("The service. Members that are not known are ignored.")
+        .accepted("It is there; the operation ends when every connected gate knows it.")
+        .refusal(StatusCode::CONFLICT, "The name is taken, or another service is at this host and path.");
+    Endpoint::in_workspace(MethodFilter::POST, "/services", Role::Contributor, create, description)
 }
 
 async fn create(State(api): State<Api>, JsonBody(body): JsonBody) -> Result<Response, ApiError> {

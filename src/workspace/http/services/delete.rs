@@ -8,11 +8,17 @@ use axum::routing::MethodFilter;
 use crate::workspace::Role;
 use crate::workspace::http::Api;
 use crate::workspace::http::access::{Endpoint, Name};
+use crate::workspace::http::description::{Description, Group};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::operation::accepted;
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::in_workspace(MethodFilter::DELETE, "/services/{name}", Role::Contributor, delete)
+    let description = Description::new(Group::Services, "deleteService", "Delete a service")
+        .detail("A service that is made again under its name accepts none of its keys and tokens.")
+        .path("name", "The service's name.")
+        .accepted("It is gone; the operation ends when every connected gate refuses its callers.")
+        .empty_answer(StatusCode::NO_CONTENT, "There was none.");
+    Endpoint::in_workspace(MethodFilter::DELETE, "/services/{name}", Role::Contributor, delete, description)
 }
 
 async fn delete(State(api): State<Api>, Name(name): Name) -> Result<Response, ApiError> {

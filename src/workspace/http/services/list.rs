@@ -2,13 +2,17 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
 use axum::routing::MethodFilter;
 use scoregate_authz::ComputeType;
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::workspace::http::access::Endpoint;
+use crate::workspace::http::description::{Description, Group};
 use crate::workspace::http::error::ApiError;
-use crate::workspace::http::service_object::service_object;
+use crate::workspace::http::service_object::{ServiceObject, service_object};
 use crate::workspace::http::{Api, model_id};
 use crate::workspace::{Order, Page, Role, ServiceFilter, ServiceRecord};
 
@@ -22,30 +26,61 @@ const MATCH_NOTHING: [&str; 4] = ["imageDigest", "imageId", "imageName", "runId"
 const FOREIGN_COMPUTE_TYPES: [&str; 3] = ["AKSENDPOINT", "IOT", "MIR"];
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::in_workspace(MethodFilter::GET, "/services", Role::Reader, list)
+    let description = Description::new(Group::Services, "listServices", "List services")
+        .detail("Filters are combined. Follow `nextLink` as it stands: it has the filters in it.")
+        .query::<String>("name", "Its whole name.")
+        .query::<String>(
+            "computeType",
+            "`AKS` or `ACI`, in any letter case. Azure's other types match nothing.",
+        )
+        .query::<String>(
+            "tags",
+            "`key` or `key=value`, separated by commas: all must match. `tag` is the same.",
+        )
+        .query::<String>("properties", "Like `tags`.")
+        .query::<String>("modelId", "`name:version` of a model that it was deployed with.")
+        .query::<String>("modelName", "The name of a model that it was deployed with.")
+        .query::<String>(
+            "orderby",
+            "`CreatedAtDesc` (the default), `CreatedAtAsc`, `UpdatedAtDesc` or `UpdatedAtAsc`.",
+        )
+        .query::<u32>("count", "The size of a page: 50 unless told, 500 at most.")
+        .query::<String>("$skipToken", "From a `nextLink`.")
+        .answer::<ServicePage>(StatusCode::OK, "A page.")
+        .refusal(StatusCode::BAD_REQUEST, "A parameter cannot be as it is.");
+    Endpoint::in_workspace(MethodFilter::GET, "/services", Role::Reader, list, description)
 }
 
-async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Json<Value>, ApiError> {
+/// A page of services.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ServicePage {
+    #[schema(value_type = Vec<ServiceObject>)]
+    value: Vec<Value>,
+    /// The URL of the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    next_link: Option<String>,
+}
+
+async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Json<ServicePage>, ApiError> {
     let query = Query::read(query.as_deref().unwrap_or_default())?;
     let page = if query.matches_nothing {
         Page { items: Vec::new(), next: None }
     } else {
         api.workspace.services(&query.filter, query.page_size, query.from.as_deref()).await?
     };
-    Ok(Json(page_object(&api, &query, &page)))
+    Ok(Json(service_page(&api, &query, &page)))
 }
 
 /// `nextLink` is absolute and has the filters in it, since clients add none. On the last page it is absent: they look
 /// for the member, not at its value.
-fn page_object(api: &Api, query: &Query, page: &Page<ServiceRecord>) -> Value {
-    let services: Vec<Value> = page.items.iter().map(|item| service_object(item, &api.urls)).collect();
-    let mut object = Map::new();
-    object.insert("value".into(), services.into());
-    if let Some(next) = &page.next {
-        let link = format!("{}/services?{}", api.workspace_url(), query.of_page(next));
-        object.insert("nextLink".into(), link.into());
+fn service_page(api: &Api, query: &Query, page: &Page<ServiceRecord>) -> ServicePage {
+    let link = |next: &String| format!("{}/services?{}", api.workspace_url(), query.of_page(next));
+    ServicePage {
+        value: page.items.iter().map(|item| service_object(item, &api.urls)).collect(),
+        next_link: page.next.as_ref().map(link),
     }
-    Value::Object(object)
 }
 
 #[derive(Default)]

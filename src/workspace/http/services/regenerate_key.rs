@@ -1,15 +1,19 @@
 //! `POST {workspace}/services/{name}/regenerateKeys`: replaces one key; the operation ends when every gate enforces it.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::MethodFilter;
 use scoregate_authz::Slot;
 use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
 use crate::workspace::Role;
 use crate::workspace::http::Api;
 use crate::workspace::http::access::{Endpoint, Name};
 use crate::workspace::http::body::JsonBody;
+use crate::workspace::http::description::{Description, Group, words};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::members::Members;
 use crate::workspace::http::operation::accepted;
@@ -17,7 +21,32 @@ use crate::workspace::http::service_request::chosen_key;
 
 pub(super) fn endpoint() -> Endpoint {
     let path = "/services/{name}/regenerateKeys";
-    Endpoint::in_workspace(MethodFilter::POST, path, Role::Contributor, regenerate_key)
+    let description = Description::new(Group::Credentials, "regenerateKey", "Replace one key of a service")
+        .detail("The other key works throughout.")
+        .path("name", "The service's name.")
+        .body::<RegenerateKeyRequest>("Which key, and by what.")
+        .accepted("It is replaced; the operation ends when every connected gate refuses the old key.")
+        .refusal(StatusCode::NOT_FOUND, "No service has this name.");
+    Endpoint::in_workspace(MethodFilter::POST, path, Role::Contributor, regenerate_key, description)
+}
+
+/// Which key is to be replaced.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(
+    dead_code,
+    reason = "a description: bodies are read by `Members`, which tells the place of an error"
+)]
+struct RegenerateKeyRequest {
+    #[schema(schema_with = slots)]
+    key_type: String,
+    /// The new key: 16 to 512 letters, digits and `-._~+/`, with `=` at its end only. A random one without it.
+    #[schema(min_length = 16, max_length = 512)]
+    key_value: Option<String>,
+}
+
+fn slots() -> Object {
+    words(["Primary", "Secondary"])
 }
 
 async fn regenerate_key(

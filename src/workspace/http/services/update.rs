@@ -5,19 +5,29 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
 
 use crate::workspace::http::access::{Endpoint, Name};
 use crate::workspace::http::body::JsonPatchBody;
+use crate::workspace::http::description::{Description, Group};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::operation::{PATIENCE, accepted};
-use crate::workspace::http::service_object::service_object;
+use crate::workspace::http::service_object::{ServiceObject, service_object};
 use crate::workspace::http::{Api, json_patch};
 use crate::workspace::{OperationState, Role, WorkspaceError};
 
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::in_workspace(MethodFilter::PATCH, "/services/{name}", Role::Contributor, update)
+    let description = Description::new(Group::Services, "updateService", "Change a service")
+        .detail("All of a change or nothing; the next read sees it.")
+        .path("name", "The service's name.")
+        .patch_body::<json_patch::JsonPatch>("The subset of RFC 6902 that Azure's clients write.")
+        .answer::<ServiceObject>(StatusCode::OK, "Every connected gate enforces the change.")
+        .accepted("It is changed, but a gate has not confirmed it within 2 s.")
+        .refusal(StatusCode::NOT_FOUND, "No service has this name.")
+        .refusal(StatusCode::CONFLICT, "Another service is at this host and path.");
+    Endpoint::in_workspace(MethodFilter::PATCH, "/services/{name}", Role::Contributor, update, description)
 }
 
 async fn update(

@@ -9,7 +9,9 @@ mod request;
 mod resource;
 
 use axum::Json;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::workspace::WorkspaceError;
 use crate::workspace::http::Api;
@@ -21,15 +23,29 @@ pub(super) fn endpoints() -> [Endpoint; 3] {
     [request::endpoint(), resource::endpoint(), name::endpoint()]
 }
 
-fn answer(outcome: Result<(), ApiError>) -> Json<Value> {
+/// Empty if it would be carried out.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct Validation {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<ValidationError>,
+}
+
+/// Why it would not be carried out.
+#[derive(Debug, Serialize, ToSchema)]
+struct ValidationError {
+    message: String,
+}
+
+fn answer(outcome: Result<(), ApiError>) -> Json<Validation> {
     match outcome {
-        Ok(()) => Json(json!({})),
+        Ok(()) => Json(Validation::default()),
         Err(ApiError::Workspace(WorkspaceError::Store(cause))) => {
             let error: &dyn std::error::Error = &*cause;
             tracing::error!(error, "the store does not work: nothing was validated");
-            Json(json!({}))
+            Json(Validation::default())
         }
-        Err(error) => Json(json!({ "error": { "message": error.to_string() } })),
+        Err(error) => Json(Validation { error: Some(ValidationError { message: error.to_string() }) }),
     }
 }
 

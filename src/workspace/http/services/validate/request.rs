@@ -2,28 +2,61 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::routing::MethodFilter;
 use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
-use super::{answer, check_create};
+use super::{Validation, answer, check_create};
 use crate::workspace::http::access::{Endpoint, Name};
 use crate::workspace::http::body::JsonBody;
+use crate::workspace::http::description::{Description, Group, words};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::members::Members;
+use crate::workspace::http::service_request::NewServiceBody;
 use crate::workspace::http::{Api, json_patch};
 use crate::workspace::{Role, WorkspaceError};
 
 /// The route is that of a service, because a service may be named `validate`: a fixed word here would take its other
 /// methods away.
 pub(super) fn endpoint() -> Endpoint {
-    Endpoint::in_workspace(MethodFilter::POST, "/services/{name}", Role::Contributor, validate)
+    let description =
+        Description::new(Group::Validation, "validateChange", "Ask whether a change would be carried out")
+            .path_word("name", "validate", "A fixed word.")
+            .body::<ChangeRequest>("The change.")
+            .answer::<Validation>(StatusCode::OK, "Whether it would.");
+    Endpoint::in_workspace(MethodFilter::POST, "/services/{name}", Role::Contributor, validate, description)
+}
+
+/// A change that is about to be asked for.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(
+    dead_code,
+    reason = "a description: bodies are read by `Members`, which tells the place of an error"
+)]
+struct ChangeRequest {
+    #[serde(rename = "type")]
+    #[schema(schema_with = kinds)]
+    kind: String,
+    /// Needed for `Update`.
+    service_name: Option<String>,
+    /// Needed for `Create`.
+    create_request: Option<NewServiceBody>,
+    /// Needed for `Update`.
+    update_request: Option<json_patch::JsonPatch>,
+}
+
+fn kinds() -> Object {
+    words(["Create", "Update", "Delete"])
 }
 
 async fn validate(
     State(api): State<Api>,
     Name(name): Name,
     JsonBody(body): JsonBody,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Validation>, ApiError> {
     if name != "validate" {
         return Err(ApiError::UnknownPath);
     }

@@ -49,6 +49,7 @@ fn routes_have_the_roles_of_the_design() {
     insta::assert_snapshot!(table.join("\n"), @r"
     anonymous   GET    /.well-known/jwks.json
     anonymous   GET    /.well-known/openid-configuration
+    anonymous   GET    /openapi.json
     reader      GET    /scoregate/v1/workspace
     reader      GET    /operations/{name}
     contributor POST   /artifacts/batch/metadata/{origin}/{container}

@@ -19,6 +19,8 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 
+use crate::contract::Given;
+
 /// 2024-05-01T10:00:00Z: the clock of every test stands here until the test moves it.
 const START: u64 = 1_714_557_600;
 
@@ -125,8 +127,8 @@ impl TestWorkspace {
 
     /// Any request below the base, as the owner.
     pub(crate) fn request(&self, method: Method, path: &str) -> Request {
-        let builder = self.http.request(method, format!("{}{path}", self.base));
-        Request { builder, credential: Some(self.owner.clone()), base: self.base.clone() }
+        let builder = self.http.request(method.clone(), format!("{}{path}", self.base));
+        Request { builder, method, credential: Some(self.owner.clone()), base: self.base.clone() }
     }
 }
 
@@ -188,6 +190,7 @@ fn config(data_dir: &std::path::Path) -> WorkspaceConfig {
 /// A request that is being put together.
 pub(crate) struct Request {
     builder: reqwest::RequestBuilder,
+    method: Method,
     credential: Option<String>,
     base: String,
 }
@@ -220,6 +223,7 @@ impl Request {
         self
     }
 
+    /// Sends it. The answer is one that docs/openapi.json promises, or the test fails.
     pub(crate) async fn send(self) -> Answer {
         let builder = match &self.credential {
             Some(credential) => self.builder.bearer_auth(credential),
@@ -227,11 +231,14 @@ impl Request {
         };
         let response = builder.send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
+        let path = response.url().path().to_owned();
         let bytes = response.bytes().await.unwrap();
         let body = match bytes.is_empty() {
             true => Value::Null,
             false => serde_json::from_slice(&bytes).expect("every answer is JSON"),
         };
+        let given = Given { method: &self.method, path: &path, status, headers: &headers, body: &body };
+        given.check().unwrap_or_else(|problem| panic!("{problem}"));
         Answer { status, headers, body, base: self.base }
     }
 }

@@ -49,6 +49,8 @@ pub fn openapi() -> &'static str {
 struct OpenApiDocument {
     openapi: String,
     info: BTreeMap<String, Value>,
+    servers: Vec<BTreeMap<String, Value>>,
+    tags: Vec<BTreeMap<String, Value>>,
     paths: BTreeMap<String, Value>,
     components: BTreeMap<String, Value>,
 }

@@ -48,8 +48,9 @@ pub(super) struct OperationObject {
     state: &'static str,
     #[schema(required)]
     error: Option<OperationError>,
+    #[schema(format = DateTime)]
     created_time: String,
-    #[schema(required)]
+    #[schema(format = DateTime, required)]
     end_time: Option<String>,
     /// The service's URL.
     resource_location: String,

@@ -26,6 +26,7 @@ struct PrincipalObject {
     name: String,
     #[schema(schema_with = roles)]
     role: &'static str,
+    #[schema(format = DateTime)]
     created_time: String,
 }
 

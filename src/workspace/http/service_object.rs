@@ -42,7 +42,9 @@ struct OwnMembers<'a> {
     properties: &'a BTreeMap<String, String>,
     /// Always `Healthy`: whether the model runs is not known here.
     state: &'static str,
+    #[schema(format = DateTime)]
     created_time: String,
+    #[schema(format = DateTime)]
     updated_time: String,
     /// Always null.
     #[schema(value_type = Option<String>, required)]
@@ -122,6 +124,7 @@ fn schema_of(compute: ComputeType) -> Object {
     let RefOr::T(Schema::Object(own)) = OwnMembers::schema() else { return Object::default() };
     let defaults = defaults(compute);
     let mut schema = attributes::describe_answer(own, &defaults);
+    schema.description = Some(format!("A service of {}.", compute.as_str()));
     schema.properties.insert("computeType".to_owned(), words([compute.as_str()]).into());
     let mut always = |name: &str, schema_type| {
         schema

@@ -14,8 +14,8 @@ use super::super::body::JsonBody;
 use super::super::description::{Description, Group};
 use super::super::error::ApiError;
 use super::super::members::Members;
-use super::{PATH, PrincipalObject, roles};
-use crate::workspace::Role;
+use super::{PATH, roles};
+use crate::workspace::{Principal, Role};
 
 pub(super) fn endpoint() -> Endpoint {
     let description = Description::new(Group::Principals, "createPrincipal", "Make a principal")
@@ -40,9 +40,13 @@ struct NewPrincipal {
 
 /// A new principal and its credential, which is shown this once only.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct PrincipalWithCredential {
-    #[serde(flatten)]
-    principal: PrincipalObject,
+    name: String,
+    #[schema(schema_with = roles)]
+    role: &'static str,
+    #[schema(format = DateTime)]
+    created_time: String,
     /// What it sends as `Authorization: Bearer ...`.
     #[schema(value_type = String)]
     #[serde(serialize_with = "shown")]
@@ -62,5 +66,8 @@ async fn create(
     let role = members.required_text("role")?.parse();
     let role = role.map_err(|rule| ApiError::invalid("role", format!("cannot be this: {rule}")))?;
     let (principal, credential) = api.workspace.create_principal(name, role).await?;
-    Ok((StatusCode::CREATED, Json(PrincipalWithCredential { principal: principal.into(), credential })))
+    let Principal { name, role, created_at } = principal;
+    let created_time = created_at.to_string();
+    let principal = PrincipalWithCredential { name, role: role.as_str(), created_time, credential };
+    Ok((StatusCode::CREATED, Json(principal)))
 }

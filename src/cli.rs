@@ -110,7 +110,7 @@ pub fn run(cli: Cli) -> ExitCode {
         }
         Command::Service(command) => remote(command.run()),
         Command::Key(command) => remote(command.run()),
-        Command::Token(command) => remote(command.run()),
+        Command::Token(command) => remote(command.run(&global)),
         Command::Principal(command) => remote(command.run()),
         Command::Explain(args) => remote(args.run()),
     };

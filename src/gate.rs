@@ -4,7 +4,6 @@
 //! neither disturbs the other. What they share is one atomic snapshot.
 
 mod answer;
-mod backoff;
 mod check;
 mod connection;
 mod disk;
@@ -15,7 +14,6 @@ mod fixtures;
 mod keeper;
 mod metrics;
 mod port;
-mod random;
 mod refusals;
 mod request;
 mod state;

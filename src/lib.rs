@@ -4,6 +4,7 @@
 //! services, keys and tokens, and streams policy to the gates. What a decision is, is the `scoregate-authz` crate's.
 
 pub mod admin;
+mod backoff;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod listen;
 pub mod metrics;
 pub mod policy_wire;
 pub mod proto;
+mod random;
 pub mod shutdown;
 pub mod telemetry;
 pub mod workspace;

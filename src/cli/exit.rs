@@ -81,6 +81,23 @@ pub enum CliError {
         #[source]
         source: io::Error,
     },
+    /// A file that cannot be where it is wanted.
+    #[error("`{path}` {problem}", path = .path.display())]
+    NoPlace {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        problem: &'static str,
+    },
+    /// A file that cannot be written.
+    #[error("cannot write `{path}`", path = .path.display())]
+    WriteFile {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The client cannot be set up.
     #[error("cannot set up the HTTP client")]
     Client(#[source] reqwest::Error),
@@ -152,18 +169,31 @@ impl CliError {
             Self::Serve(ServeError::Config(_))
             | Self::WorkspaceUrl { .. }
             | Self::AdminUrl { .. }
+            | Self::NoPlace { .. }
             | Self::NoCredential
             | Self::OddCredential => Exit::Configuration,
             Self::Unauthenticated | Self::Refused { .. } => Exit::Refused,
             Self::NotEnforced(_) => Exit::NotEnforced,
             Self::Serve(_)
             | Self::ReadFile { .. }
+            | Self::WriteFile { .. }
             | Self::Client(_)
             | Self::Unreachable { .. }
             | Self::Trouble { .. }
             | Self::NoWorkspace { .. }
             | Self::Output(_)
             | Self::Failed(_) => Exit::Failure,
+        }
+    }
+
+    /// Whether the same may work later, with nobody doing anything about it.
+    #[must_use]
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Trouble { .. } => true,
+            // Too slow, or too many.
+            Self::Refused { status, .. } => matches!(status, 408 | 429),
+            _ => false,
         }
     }
 

@@ -1,5 +1,8 @@
 //! `scoregate token`: tokens for services in token mode.
 
+mod watch;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -8,7 +11,8 @@ use reqwest::Method;
 use scoregate_authz::ServiceName;
 use serde_json::{Value, json};
 
-use super::client::Content;
+use super::GlobalArgs;
+use super::client::{Client, Content};
 use super::connection::ConnectionArgs;
 use super::exit::CliError;
 use super::output::{self, text};
@@ -25,9 +29,9 @@ impl TokenCommand {
     ///
     /// # Errors
     /// What the workspace, the way to it or the output has against it.
-    pub(super) async fn run(self) -> Result<(), CliError> {
+    pub(super) async fn run(self, global: &GlobalArgs) -> Result<(), CliError> {
         match self {
-            Self::Get(args) => args.run().await,
+            Self::Get(args) => args.run(global).await,
         }
     }
 }
@@ -40,16 +44,22 @@ pub(super) struct GetArgs {
     /// How long it is good for, such as `2s` or `30m`; shorter than the workspace's default only
     #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
     expires_in: Option<Duration>,
+    /// Keep a fresh token in this file, mode 0600, until a signal ends it: for clients that cannot get one themselves
+    #[arg(long, value_name = "FILE", conflicts_with = "expires_in")]
+    watch: Option<PathBuf>,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
 
 impl GetArgs {
-    async fn run(self) -> Result<(), CliError> {
+    async fn run(self, global: &GlobalArgs) -> Result<(), CliError> {
+        if let Some(file) = self.watch {
+            return watch::run(global, self.name, file, self.connection).await;
+        }
         let (client, printer) = self.connection.open().await?;
         let body = self.expires_in.map(|time| json!({ "expiresIn": time.as_secs() }));
         let content = body.as_ref().map_or(Content::Nothing, Content::Json);
-        let token = client.send(Method::POST, &["services", self.name.as_str(), "token"], content).await?;
+        let token = issue(&client, &self.name, content).await?;
         let fields = [
             ("token", text(&token, "accessToken")),
             ("expires", time(&token["expiryOn"])),
@@ -57,6 +67,10 @@ impl GetArgs {
         ];
         printer.print(&token, |out| output::fields(out, &fields))
     }
+}
+
+async fn issue(client: &Client, name: &ServiceName, content: Content<'_>) -> Result<Value, CliError> {
+    client.send(Method::POST, &["services", name.as_str(), "token"], content).await
 }
 
 fn time(seconds: &Value) -> String {

@@ -85,7 +85,9 @@ impl DataDir {
 /// # Errors
 /// Those of the file system.
 pub fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
-    let temporary = path.with_extension("new");
+    // A neighbour of a name that no other secret's has: `a.key` and `a.token` may be written at the same time.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.new"));
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -13,8 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::port::CheckPort;
-use super::random;
 use crate::listen::Connection;
+use crate::random;
 use crate::shutdown::Shutdown;
 
 /// What a client sends first (RFC 9113, section 3.4).

@@ -14,14 +14,15 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
-use super::backoff::Backoff;
+use super::chain;
 use super::keeper::{Differs, Keeper, Taken};
 use super::metrics::FeedMetrics;
 use super::state::{self, Assembly, RefusedPolicy};
-use super::{chain, random};
+use crate::backoff::Backoff;
 use crate::listen::PeerAddress;
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::proto::scoregate::policy::v1::policy_feed_client::PolicyFeedClient;
+use crate::random;
 use crate::shutdown::Shutdown;
 
 /// The workspace sends something every 5 s. One that says nothing for this long is gone, whatever TCP thinks.

@@ -17,4 +17,5 @@ mod operations;
 mod outage;
 mod principals;
 mod services;
+mod watch;
 mod workspace;

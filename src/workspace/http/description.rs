@@ -122,9 +122,15 @@ impl Description {
         self.parameter(ParameterIn::Path, name, words([word]).into(), text)
     }
 
-    /// A parameter of the query; none is ever required.
-    pub(super) fn query<T: PartialSchema>(self, name: &'static str, text: &'static str) -> Self {
-        self.parameter(ParameterIn::Query, name, T::schema(), text)
+    /// A text in the query. No parameter there is ever required.
+    pub(super) fn query(self, name: &'static str, text: &'static str) -> Self {
+        self.parameter(ParameterIn::Query, name, String::schema(), text)
+    }
+
+    /// A number in the query, from a smallest one.
+    pub(super) fn query_number(self, name: &'static str, minimum: u8, text: &'static str) -> Self {
+        let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(minimum)).build();
+        self.parameter(ParameterIn::Query, name, schema.into(), text)
     }
 
     fn parameter(mut self, place: ParameterIn, name: &str, schema: RefOr<Schema>, text: &str) -> Self {

@@ -33,6 +33,7 @@ struct JsonPatchOperation {
     /// `/authEnabled`, `/aadAuthEnabled`, `/description`, `/kvTags`, `/properties/{name}`, `/scoregate/hosts`,
     /// `/scoregate/pathPrefixes`, or a member that describes where and how the model runs, such as `/numReplicas` or
     /// `/autoScaler/maxReplicas`.
+    #[schema(pattern = "^/")]
     path: String,
     /// Of the member's type.
     value: Value,

@@ -29,7 +29,7 @@ pub(super) fn endpoint() -> Endpoint {
         .detail("Answers when the operation has ended, or after 2 s; so it can be asked again at once. Finished operations \
             are kept for 7 days.")
         .path("name", "The operation's id.")
-        .query::<u64>("offset", "How many characters of the log are known and left out.")
+        .query_number("offset", 0, "How many characters of the log are known and left out.")
         .answer::<OperationObject>(StatusCode::OK, "The operation as it is.")
         .refusal(StatusCode::NOT_FOUND, "There is no operation of this id.");
     Endpoint::in_workspace(MethodFilter::GET, "/operations/{name}", Role::Reader, read, description)

@@ -74,9 +74,9 @@ struct SaidOfService {
     reason = "a description: bodies are read by `Members`, which tells the place of an error"
 )]
 struct ChosenKeys {
-    #[schema(min_length = 16, max_length = 512)]
+    #[schema(pattern = "^[A-Za-z0-9._~+/-]+=*$", min_length = 16, max_length = 512)]
     primary_key: Option<String>,
-    #[schema(min_length = 16, max_length = 512)]
+    #[schema(pattern = "^[A-Za-z0-9._~+/-]+=*$", min_length = 16, max_length = 512)]
     secondary_key: Option<String>,
 }
 

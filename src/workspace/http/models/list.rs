@@ -15,7 +15,7 @@ use crate::workspace::http::model_id::{ModelId, ModelObject};
 pub(super) fn endpoint() -> Endpoint {
     let description =
         Description::new(Group::Models, "listModels", "Get the stand-in for a model by its name")
-            .query::<String>("name", "The model's name. Without it the list is empty.")
+            .query("name", "The model's name. Without it the list is empty.")
             .answer::<ModelList>(StatusCode::OK, "One model, or none where the name cannot be one.");
     Endpoint::in_workspace(MethodFilter::GET, "/models", Role::Reader, list, description)
 }

@@ -28,24 +28,15 @@ const FOREIGN_COMPUTE_TYPES: [&str; 3] = ["AKSENDPOINT", "IOT", "MIR"];
 pub(super) fn endpoint() -> Endpoint {
     let description = Description::new(Group::Services, "listServices", "List services")
         .detail("Filters are combined. Follow `nextLink` as it stands: it has the filters in it.")
-        .query::<String>("name", "Its whole name.")
-        .query::<String>(
-            "computeType",
-            "`AKS` or `ACI`, in any letter case. Azure's other types match nothing.",
-        )
-        .query::<String>(
-            "tags",
-            "`key` or `key=value`, separated by commas: all must match. `tag` is the same.",
-        )
-        .query::<String>("properties", "Like `tags`.")
-        .query::<String>("modelId", "`name:version` of a model that it was deployed with.")
-        .query::<String>("modelName", "The name of a model that it was deployed with.")
-        .query::<String>(
-            "orderby",
-            "`CreatedAtDesc` (the default), `CreatedAtAsc`, `UpdatedAtDesc` or `UpdatedAtAsc`.",
-        )
-        .query::<u32>("count", "The size of a page: 50 unless told, 500 at most.")
-        .query::<String>("$skipToken", "From a `nextLink`.")
+        .query("name", "Its whole name.")
+        .query("computeType", "`AKS` or `ACI`, in any letter case. Azure's other types match nothing.")
+        .query("tags", "`key` or `key=value`, separated by commas: all must match. `tag` is the same.")
+        .query("properties", "Like `tags`.")
+        .query("modelId", "`name:version` of a model that it was deployed with.")
+        .query("modelName", "The name of a model that it was deployed with.")
+        .query("orderby", "`CreatedAtDesc` (the default), `CreatedAtAsc`, `UpdatedAtDesc` or `UpdatedAtAsc`.")
+        .query_number("count", 1, "The size of a page: 50 unless told, 500 at most.")
+        .query("$skipToken", "From a `nextLink`.")
         .answer::<ServicePage>(StatusCode::OK, "A page.")
         .refusal(StatusCode::BAD_REQUEST, "A parameter cannot be as it is.");
     Endpoint::in_workspace(MethodFilter::GET, "/services", Role::Reader, list, description)

@@ -5,15 +5,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::MethodFilter;
 use scoregate_authz::Slot;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
-use utoipa::openapi::schema::Object;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType};
 
 use crate::workspace::Role;
 use crate::workspace::http::Api;
 use crate::workspace::http::access::{Endpoint, Name};
 use crate::workspace::http::body::JsonBody;
-use crate::workspace::http::description::{Description, Group, words};
+use crate::workspace::http::description::{Description, Group};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::members::Members;
 use crate::workspace::http::operation::accepted;
@@ -40,13 +40,15 @@ pub(super) fn endpoint() -> Endpoint {
 struct RegenerateKeyRequest {
     #[schema(schema_with = slots)]
     key_type: String,
-    /// The new key: 16 to 512 letters, digits and `-._~+/`, with `=` at its end only. A random one without it.
-    #[schema(min_length = 16, max_length = 512)]
+    /// The new key; a random one without it.
+    #[schema(pattern = "^[A-Za-z0-9._~+/-]+=*$", min_length = 16, max_length = 512)]
     key_value: Option<String>,
 }
 
+/// Clients generated from Azure's description send the numbers.
 fn slots() -> Object {
-    words(["Primary", "Secondary"])
+    let slots = [json!("Primary"), json!("Secondary"), json!(0), json!(1)];
+    ObjectBuilder::new().schema_type(SchemaType::AnyValue).enum_values(Some(slots)).build()
 }
 
 async fn regenerate_key(

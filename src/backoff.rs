@@ -9,23 +9,29 @@ const LONGEST: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Backoff {
     bound: Duration,
+    longest: Duration,
 }
 
 impl Backoff {
     pub(crate) fn new() -> Self {
-        Self { bound: FIRST }
+        Self::up_to(LONGEST)
     }
 
-    /// The next delay: a fraction, at least 0 and below 1, of a bound that doubles up to [`LONGEST`].
+    /// With another longest delay.
+    pub(crate) fn up_to(longest: Duration) -> Self {
+        Self { bound: FIRST, longest }
+    }
+
+    /// The next delay: a fraction, at least 0 and below 1, of a bound that doubles up to the longest.
     pub(crate) fn next(&mut self, fraction: f64) -> Duration {
         let delay = self.bound.mul_f64(fraction);
-        self.bound = (self.bound * 2).min(LONGEST);
+        self.bound = (self.bound * 2).min(self.longest);
         delay
     }
 
     /// All is well: begin anew.
     pub(crate) fn reset(&mut self) {
-        *self = Self::new();
+        self.bound = FIRST;
     }
 }
 

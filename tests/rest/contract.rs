@@ -34,6 +34,11 @@ impl Given<'_> {
     }
 }
 
+/// The route that serves a path, as `POST /path/{name}`.
+pub(crate) fn route(method: &Method, path: &str) -> Option<String> {
+    CONTRACT.route(method, path).map(|route| format!("{} {}", route.method, route.path))
+}
+
 struct Contract {
     routes: Vec<PromisedRoute>,
     schemas: Schemas,

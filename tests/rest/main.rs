@@ -9,6 +9,7 @@ mod bad_input;
 mod cli;
 mod contract;
 mod discovery;
+mod guide;
 mod harness;
 mod log;
 mod models;

@@ -9,7 +9,7 @@ mod sources;
 mod validate;
 
 pub use secrets::{DataDir, DataDirError, write_secret};
-pub use shape::{LogFormat, Shape, Time};
+pub use shape::{LogFormat, Retention, Shape, Time};
 pub use sources::{ENVIRONMENT_PREFIX, Sources};
 pub(crate) use validate::DATABASE;
 pub use validate::{gate, log_and_shutdown, workspace, workspace_rehearsal};
@@ -105,6 +105,8 @@ pub struct WorkspaceConfig {
     pub master_keys: MasterKeys,
     /// For how long a regeneration waits for the gates.
     pub enforcement_timeout: Duration,
+    /// For how long audit records are kept; `None` for ever.
+    pub audit_retention: Option<Duration>,
 }
 
 /// `/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices/workspaces/{name}`

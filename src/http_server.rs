@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use tower::ServiceExt;
 
 use crate::listen::{Connection, Listener};
 use crate::shutdown::Shutdown;
@@ -24,9 +27,15 @@ pub async fn serve(listener: Listener, router: Router, shutdown: Shutdown) {
 
 /// One connection to its end. A client that breaks off is no news.
 async fn converse(connection: Connection, router: Router, shutdown: Shutdown) {
+    let Ok(peer) = connection.peer() else { return };
+    // Handlers find it among the extensions of a request.
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let conversation = builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(router));
+    let conversation = builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(service));
     let mut conversation = std::pin::pin!(conversation);
     tokio::select! {
         _ = conversation.as_mut() => return,

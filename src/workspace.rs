@@ -3,12 +3,14 @@
 //! A change is stored in one transaction, which gives it a revision; then the image of policy in memory follows, and
 //! from it the feed. Nothing is published that is not stored.
 
+mod audit;
 mod commits;
 mod domain;
 mod feed;
 mod gates;
 pub mod http;
 mod image;
+mod issues;
 mod keyring;
 mod keys;
 mod opening;
@@ -40,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use gates::Gates;
 use image::Image;
+use issues::Issues;
 use keyring::Keyring;
 use operations::Operations;
 use series::Series;
@@ -47,11 +50,15 @@ use signer::SigningKeys;
 use store::Store;
 use tokens::Tokens;
 
+pub use audit::{
+    AuditAction, AuditEntry, AuditFilter, AuditRecord, AuditTarget, AuditedService, Origin, UnknownAction,
+};
 pub use domain::{
-    AuthFlags, IssuedToken, KeyPair, NewService, Operation, OperationState, Order, Page, Patch, Principal,
-    Role, ServiceFilter, ServiceRecord, WorkspaceError,
+    AuthFlags, IssuedToken, KeyPair, ListedKeys, NewService, Operation, OperationState, Order, Page, Patch,
+    Principal, Role, ServiceFilter, ServiceRecord, WorkspaceError,
 };
 pub use gates::GateStatus;
+pub use issues::{Issue, IssueCount, IssueEvent, PrincipalIssues, ServiceIssues};
 pub use keyring::KeyringError;
 pub use opening::OpenError;
 pub use signer::SigningError;
@@ -89,6 +96,9 @@ struct Inner {
     gates: Gates,
     operations: Operations,
     turns: Arc<tokio::sync::Mutex<()>>,
+    issues: Issues,
+    /// `None` for ever.
+    audit_retention: Option<Duration>,
 }
 
 impl Workspace {
@@ -160,6 +170,7 @@ impl Workspace {
                 _ = cleaning.tick() => {
                     self.inner.tokens.purge(self.now());
                     self.prune_operations().await;
+                    self.prune_audit().await;
                 }
             }
         }

@@ -178,6 +178,13 @@ fn gate_refuses_a_file(#[case] file: &str, #[case] key: &str, #[case] problem: &
 #[case::refresh("WORKSPACE__TOKEN_REFRESH_AFTER", "13h", "workspace.token_refresh_after", "is not between")]
 #[case::algorithm("WORKSPACE__TOKEN_ALGORITHM", "HS256", "workspace.token_algorithm", "`HS256` is not ES256")]
 #[case::timeout("WORKSPACE__ENFORCEMENT_TIMEOUT", "1h", "workspace.enforcement_timeout", "is not between")]
+#[case::retention("WORKSPACE__AUDIT_RETENTION", "23h", "workspace.audit_retention", "is not between")]
+#[case::retention_form(
+    "WORKSPACE__AUDIT_RETENTION",
+    "always",
+    "workspace.audit_retention",
+    "nor `unlimited`"
+)]
 #[case::open_rest("WORKSPACE__LISTEN", "0.0.0.0:0", "workspace.listen", "insecure = true")]
 #[case::open_feed("WORKSPACE__FEED_LISTEN", "0.0.0.0:0", "workspace.feed_listen", "insecure = true")]
 #[case::url("WORKSPACE__SCORING_BASE_URL", "ftp://models", "workspace.scoring_base_url", "`ftp://models`")]

@@ -66,11 +66,7 @@ impl Client {
         path: &[&str],
         query: &[(String, String)],
     ) -> Result<Value, CliError> {
-        let mut url = self.url(path)?;
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.call(Method::GET, url, Content::Nothing).await
+        self.call(Method::GET, with_query(self.url(path)?, query), Content::Nothing).await
     }
 
     /// Any method below the workspace's path.
@@ -86,6 +82,16 @@ impl Client {
     /// `GET` below `/scoregate/v1`.
     pub(super) async fn get_own(&self, path: &[&str]) -> Result<Value, CliError> {
         self.send_own(Method::GET, path, Content::Nothing).await
+    }
+
+    /// `GET` below `/scoregate/v1` with a query.
+    pub(super) async fn get_own_query(
+        &self,
+        path: &[&str],
+        query: &[(String, String)],
+    ) -> Result<Value, CliError> {
+        let url = with_query(self.join("/scoregate/v1", path)?, query);
+        self.call(Method::GET, url, Content::Nothing).await
     }
 
     /// Any method below `/scoregate/v1`.
@@ -183,6 +189,20 @@ impl Client {
     fn odd(&self, problem: &'static str) -> CliError {
         CliError::NoWorkspace { base: self.base.clone(), problem }
     }
+}
+
+fn with_query(mut url: Url, query: &[(String, String)]) -> Url {
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    url
+}
+
+/// The query of the next page of a list; `None` on the last one. Of a link only the query is used: it names the
+/// workspace's public URL, which may not be the one by which it was reached, and the credential goes nowhere else.
+pub(super) fn next_query(page: &Value) -> Option<Vec<(String, String)>> {
+    let (_, query) = page["nextLink"].as_str()?.split_once('?')?;
+    Some(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
 }
 
 fn authorization(credential: &SecretString) -> Result<HeaderValue, CliError> {

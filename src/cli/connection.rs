@@ -23,7 +23,7 @@ pub(super) struct ConnectionArgs {
     /// File with the credential [default: the credential in SCOREGATE_CREDENTIAL]
     #[arg(long, value_name = "FILE")]
     credential_file: Option<PathBuf>,
-    /// A table for people, JSON for programs
+    /// A table for people, JSON or JSON lines for programs
     #[arg(long, value_enum, default_value_t)]
     output: OutputFormat,
 }

@@ -81,7 +81,7 @@ impl ExplainArgs {
         }
         let mut out = io::stdout().lock();
         match self.output {
-            OutputFormat::Json => writeln!(out, "{text}")?,
+            OutputFormat::Json | OutputFormat::Jsonl => writeln!(out, "{text}")?,
             OutputFormat::Table => {
                 let explanation: Explanation = serde_json::from_str(&text).map_err(|error| {
                     CliError::failed(format!("the gate's answer is not understood: {error}"))

@@ -16,7 +16,7 @@ use super::serve::{
 use super::workspace::{RunningWorkspace, WorkspaceListeners, start_workspace};
 use crate::config::{self, DataDir, write_secret};
 use crate::listen::{ListenAddress, Listener};
-use crate::workspace::{Role, Workspace, WorkspaceError};
+use crate::workspace::{Origin, Role, Workspace, WorkspaceError};
 
 /// Flags of `up`.
 #[derive(Debug, Args)]
@@ -88,11 +88,12 @@ async fn own_credential(workspace: &Workspace, data_dir: &Path) -> Result<Secret
             return Ok(kept);
         }
     }
-    match workspace.delete_principal(OWN_GATE).await {
+    match workspace.delete_principal(&Origin::local(), OWN_GATE).await {
         Ok(()) | Err(WorkspaceError::UnknownPrincipal(_)) => {}
         Err(error) => return Err(failed(error)),
     }
-    let (_, credential) = workspace.create_principal(OWN_GATE, Role::Gate).await.map_err(failed)?;
+    let created = workspace.create_principal(&Origin::local(), OWN_GATE, Role::Gate).await;
+    let (_, credential) = created.map_err(failed)?;
     write_secret(&path, credential.expose_secret())
         .map_err(|source| ServeError::Io { what: format!("cannot write `{}`", path.display()), source })?;
     Ok(credential)

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::secrets::{FirstStart, master_keys, pepper, read_or_make_secret, read_secret};
-use super::shape::{Shape, Time};
+use super::shape::{Retention, Shape, Time};
 use super::{
     ConfigError, DataDir, GateConfig, MasterKeys, Problem, ProcessConfig, Sources, WorkspaceConfig,
     WorkspaceScope,
@@ -231,7 +231,16 @@ fn workspace_in(
             workspace.enforcement_timeout,
             second..=Duration::from_secs(600),
         )?,
+        audit_retention: audit_retention(shape, sources)?,
     })
+}
+
+/// At least a day: less is a slip of the pen that deletes what nobody can bring back.
+fn audit_retention(shape: &Shape, sources: &Sources) -> Result<Option<Duration>, ConfigError> {
+    const KEY: &str = "workspace.audit_retention";
+    let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+    let Retention(retention) = shape.workspace.audit_retention;
+    retention.map(|kept| within(sources, KEY, Time(kept), days(1)..=days(36_525))).transpose()
 }
 
 /// Where the secrets of a workspace are looked for.

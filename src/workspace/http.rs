@@ -5,6 +5,7 @@
 mod access;
 mod artifacts;
 mod attributes;
+mod audit;
 mod body;
 mod discovery;
 mod error;
@@ -16,6 +17,7 @@ mod models;
 mod observe;
 mod openid;
 mod operation;
+mod origin;
 mod principals;
 mod service_object;
 mod service_request;
@@ -75,6 +77,7 @@ fn endpoints() -> Vec<Endpoint> {
         workspace::endpoint(),
         operation::endpoint(),
         artifacts::endpoint(),
+        audit::endpoint(),
     ];
     endpoints.extend(discovery::endpoints());
     endpoints.extend(models::endpoints());

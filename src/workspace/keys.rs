@@ -3,14 +3,28 @@
 use scoregate_authz::{PlainKey, ServiceUid, Slot};
 use zeroize::Zeroizing;
 
-use super::domain::{KeyPair, Operation, ServiceRecord, WorkspaceError};
+use super::audit::{self, AuditAction, Origin};
+use super::domain::{KeyPair, ListedKeys, Operation, Principal, ServiceRecord, WorkspaceError};
+use super::issues::{Issue, IssueEvent};
 use super::keyring::{KeyringError, Location, Sealed};
 use super::services::{check_keys, refusal};
 use super::store::{Change, ServiceWrite, StoreError};
 use super::{Workspace, policy, timestamp};
 
 impl Workspace {
-    /// Both keys of a service, in whatever mode it is.
+    /// Both keys of a service, in whatever mode it is, to be handed out to a principal.
+    ///
+    /// # Errors
+    /// There is no service of this name.
+    pub async fn list_keys(&self, name: &str, principal: &Principal) -> Result<ListedKeys, WorkspaceError> {
+        let service = self.service(name).await?;
+        let keys = self.keys_of(&service).await?;
+        let issue = Issue { event: IssueEvent::KeysListed, service: service.name, uid: service.uid };
+        self.note_issue(&issue, principal);
+        Ok(ListedKeys { keys, issue })
+    }
+
+    /// Both keys of a service, to be compared with others: nobody gets to see them by this.
     ///
     /// # Errors
     /// There is no service of this name.
@@ -26,10 +40,12 @@ impl Workspace {
     /// There is no service of this name, or the other key is the same.
     pub async fn regenerate_key(
         &self,
+        origin: &Origin,
         name: &str,
         slot: Slot,
         chosen: Option<PlainKey>,
     ) -> Result<Operation, WorkspaceError> {
+        let details = audit::details([("slot", slot.as_str().into()), ("chosen", chosen.is_some().into())]);
         let key = chosen_or_new(chosen)?;
         let turn = self.turn().await;
         let before = self.service(name).await?;
@@ -42,12 +58,13 @@ impl Workspace {
         let record = ServiceRecord { updated_at: timestamp(self.now()), ..before.clone() };
         let effect = format!("the {slot} key of `{}` has changed", before.name);
         let operation = self.new_operation("RegenerateKeys", &before.name, effect);
+        let audit = self.service_record(origin, AuditAction::KeyRegenerated, &record, details);
         let change = Change {
             keys: Some((record.uid.clone(), self.seal_keys(&record.uid, &keys)?)),
             entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
             service: Some(ServiceWrite::Update { record: Box::new(record), expected: before.revision }),
             operation: Some(operation.clone()),
-            ..Change::default()
+            ..Change::recorded(audit)
         };
         let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &before.name))?;
         Ok(committed.operation.unwrap_or(operation.operation))

@@ -8,6 +8,7 @@ use scoregate_authz::{AuthMode, TokenAlgorithm, UnixTime};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::audit::{self, AuditAction, AuditRecord, AuditTarget, Details, Origin};
 use super::gates::Gates;
 use super::image::Image;
 use super::keyring::{Keyring, KeyringError, Location};
@@ -80,15 +81,16 @@ pub(super) async fn open(
         .map_err(|source| OpenError::Database { path: database.clone(), source })?;
     let opening = Opening { config, now: clock.now(), database, store, keyring };
     let row = opening.workspace().await?;
-    let signing_keys = opening.signing_keys(&row.issuer).await?;
+    let signing_keys = opening.signing_keys(&row).await?;
     let image = opening.image().await?;
     let gates = opening.gates().await?;
-    let Opening { database, store, keyring, .. } = opening;
+    let issuer = opening.issuer(&row).to_owned();
+    let Opening { database, store, keyring, now: clock_now, .. } = opening;
     let workspace = Workspace {
         inner: Arc::new(Inner {
             id: row.id,
             scope: config.scope.clone(),
-            issuer: row.issuer,
+            issuer,
             token_refresh_after: config.token_refresh_after,
             token_lifetime: config.token_lifetime,
             enforcement_timeout: config.enforcement_timeout,
@@ -103,12 +105,15 @@ pub(super) async fn open(
             tokens: super::Tokens::default(),
             gates,
             operations: super::Operations::default(),
+            issues: super::Issues::new(timestamp(clock_now)),
+            audit_retention: config.audit_retention,
             turns: Arc::default(),
         }),
     };
     let resumed = workspace.resume_operations().await;
     resumed.map_err(|source| OpenError::Database { path: database, source })?;
     workspace.prune_operations().await;
+    workspace.prune_audit().await;
     Ok(workspace)
 }
 
@@ -146,12 +151,14 @@ impl Opening<'_> {
             master_key_check: check.bytes,
             created_at: timestamp(self.now),
         };
-        self.store.found(&row).await.map_err(|error| self.failed(error))?;
+        let target = AuditTarget::Workspace(id);
+        let audit = self.record(AuditAction::WorkspaceFounded, target, audit::details([]));
+        self.store.found(&row, &audit).await.map_err(|error| self.failed(error))?;
         tracing::info!(workspace = %id, "a new workspace");
         Ok(row)
     }
 
-    async fn check(&self, mut row: WorkspaceRow) -> Result<WorkspaceRow, OpenError> {
+    async fn check(&self, row: WorkspaceRow) -> Result<WorkspaceRow, OpenError> {
         let opened = self.keyring.open(master_key_check(), &row.master_key_check);
         opened.map_err(OpenError::MasterKey)?;
         for id in self.store.master_key_ids().await.map_err(|error| self.failed(error))? {
@@ -161,27 +168,24 @@ impl Opening<'_> {
         if row.pepper_id != configured {
             return Err(OpenError::Pepper { stored: row.pepper_id, configured: configured.to_owned() });
         }
-        if let Some(issuer) = self.config.issuer.as_ref().filter(|issuer| **issuer != row.issuer) {
-            tracing::warn!(
-                before = row.issuer,
-                now = issuer,
-                "the issuer changes: tokens issued before are refused"
-            );
-            self.store.set_issuer(issuer).await.map_err(|error| self.failed(error))?;
-            row.issuer.clone_from(issuer);
-        }
         Ok(row)
     }
 
+    /// The configured issuer, or else the stored one.
+    fn issuer<'a>(&'a self, row: &'a WorkspaceRow) -> &'a str {
+        self.config.issuer.as_ref().unwrap_or(&row.issuer)
+    }
+
     /// All signing keys, with a new one if there is none of the configured algorithm; policy says the same of them.
-    async fn signing_keys(&self, issuer: &str) -> Result<SigningKeys, OpenError> {
+    async fn signing_keys(&self, row: &WorkspaceRow) -> Result<SigningKeys, OpenError> {
+        let issuer = self.issuer(row);
         let rows = self.store.signing_keys().await.map_err(|error| self.failed(error))?;
         let mut keys = rows.iter().map(|row| self.unsealed(row)).collect::<Result<Vec<_>, _>>()?;
         let algorithm = self.config.token_algorithm;
         if keys.last().is_none_or(|newest| newest.algorithm != algorithm) {
             keys.push(self.new_signing_key(algorithm, issuer).await?);
         }
-        self.write_verification_keys(&keys, issuer).await?;
+        self.write_verification_keys(&keys, row).await?;
         // One was made if there was none.
         SigningKeys::new(keys).ok_or(OpenError::SigningKey(SigningError::Generate(algorithm)))
     }
@@ -210,10 +214,12 @@ impl Opening<'_> {
             created_at,
             revision: 0,
         };
+        let target = AuditTarget::SigningKey(key.id.clone());
+        let details = audit::details([("algorithm", algorithm.as_str().into())]);
         let change = Change {
             signing_key: Some(row),
             entries: vec![self.verification_key(&key, issuer)],
-            ..Change::default()
+            ..Change::recorded(self.record(AuditAction::SigningKeyCreated, target, details))
         };
         key.revision = self.commit(change).await?;
         tracing::info!(key_id = key.id, algorithm = algorithm.as_str(), "a new signing key");
@@ -221,14 +227,37 @@ impl Opening<'_> {
     }
 
     /// The issuer or the lifetime may have been configured anew.
-    async fn write_verification_keys(&self, keys: &[SigningKey], issuer: &str) -> Result<(), OpenError> {
+    async fn write_verification_keys(
+        &self,
+        keys: &[SigningKey],
+        row: &WorkspaceRow,
+    ) -> Result<(), OpenError> {
+        let issuer = self.issuer(row);
         let image = self.image().await?;
         let mut entries: Vec<_> = keys.iter().map(|key| self.verification_key(key, issuer)).collect();
         entries.retain(|entry| image.content(&entry.id) != entry.content.as_deref());
-        if entries.is_empty() {
+        let is_new = issuer != row.issuer;
+        if !is_new && entries.is_empty() {
             return Ok(());
         }
-        self.commit(Change { entries, ..Change::default() }).await.map(|_| ())
+        if is_new {
+            let before = &row.issuer;
+            tracing::warn!(before, now = issuer, "the issuer changes: tokens issued before are refused");
+        }
+        let audit = self.token_rules_record(row);
+        let issuer = is_new.then(|| issuer.to_owned());
+        self.commit(Change { issuer, entries, ..Change::recorded(audit) }).await.map(|_| ())
+    }
+
+    fn token_rules_record(&self, row: &WorkspaceRow) -> AuditRecord {
+        let target = AuditTarget::Workspace(row.id);
+        let lifetime = ("tokenLifetimeSeconds", self.config.token_lifetime.as_secs().into());
+        let (before, after) = (row.issuer.as_str(), self.issuer(row));
+        if before == after {
+            return self.record(AuditAction::TokenLifetimeChanged, target, audit::details([lifetime]));
+        }
+        let details = audit::details([("before", before.into()), ("after", after.into()), lifetime]);
+        self.record(AuditAction::IssuerChanged, target, details)
     }
 
     fn verification_key(&self, key: &SigningKey, issuer: &str) -> EntryWrite {
@@ -246,6 +275,10 @@ impl Opening<'_> {
         let before = self.store.take_gates().await.map_err(|error| self.failed(error))?;
         gates.expect(before, self.now + RETURN_TIME);
         Ok(gates)
+    }
+
+    fn record(&self, action: AuditAction, target: AuditTarget, details: Details) -> AuditRecord {
+        AuditRecord { at: timestamp(self.now), origin: Origin::local(), action, target, details }
     }
 
     async fn commit(&self, change: Change) -> Result<u64, OpenError> {

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use super::audit::{self, AuditAction, AuditRecord, AuditTarget, Origin};
 use super::domain::{Principal, Role, WorkspaceError};
 use super::keyring::KeyringError;
 use super::store::{CredentialHash, PrincipalError};
@@ -46,6 +47,7 @@ impl Workspace {
     /// The name is taken or cannot be one.
     pub async fn create_principal(
         &self,
+        origin: &Origin,
         name: &str,
         role: Role,
     ) -> Result<(Principal, SecretString), WorkspaceError> {
@@ -53,7 +55,9 @@ impl Workspace {
         let principal = self.new_principal(name, role);
         let credential = new_credential()?;
         let hash = hash(credential.expose_secret());
-        self.inner.store.create_principal(&principal, &hash).await.map_err(|error| refusal(error, name))?;
+        let audit = self.principal_record(origin, AuditAction::PrincipalCreated, &principal);
+        let created = self.inner.store.create_principal(&principal, &hash, &audit).await;
+        created.map_err(|error| refusal(error, name))?;
         tracing::info!(principal = name, role = role.as_str(), "principal created");
         Ok((principal, credential))
     }
@@ -62,8 +66,13 @@ impl Workspace {
     ///
     /// # Errors
     /// There is none of this name, or it is the last owner.
-    pub async fn delete_principal(&self, name: &str) -> Result<(), WorkspaceError> {
-        let role = self.inner.store.delete_principal(name).await.map_err(|error| refusal(error, name))?;
+    pub async fn delete_principal(&self, origin: &Origin, name: &str) -> Result<(), WorkspaceError> {
+        let target = AuditTarget::Principal(name.to_owned());
+        // The store adds which role it had.
+        let audit = self.record(origin, AuditAction::PrincipalDeleted, target, audit::details([]));
+        let deleted = self.inner.store.delete_principal(name, audit).await;
+        let role = deleted.map_err(|error| refusal(error, name))?;
+        self.inner.issues.forget_principal(name);
         if role == Role::Gate {
             self.inner.gates.end_of(name);
         }
@@ -75,8 +84,8 @@ impl Workspace {
     ///
     /// # Errors
     /// The store failed.
-    pub async fn reset_owner(&self) -> Result<SecretString, WorkspaceError> {
-        let credential = self.write_owner().await?;
+    pub async fn reset_owner(&self, origin: &Origin) -> Result<SecretString, WorkspaceError> {
+        let credential = self.write_owner(origin, AuditAction::OwnerReset).await?;
         tracing::warn!(principal = OWNER, "the owner's credential was replaced");
         Ok(credential)
     }
@@ -90,14 +99,25 @@ impl Workspace {
         if principals.iter().any(|principal| principal.role == Role::Owner) {
             return Ok(None);
         }
-        self.write_owner().await.map(Some)
+        self.write_owner(&Origin::local(), AuditAction::PrincipalCreated).await.map(Some)
     }
 
-    async fn write_owner(&self) -> Result<SecretString, WorkspaceError> {
+    async fn write_owner(
+        &self,
+        origin: &Origin,
+        action: AuditAction,
+    ) -> Result<SecretString, WorkspaceError> {
         let credential = new_credential()?;
         let principal = self.new_principal(OWNER, Role::Owner);
-        self.inner.store.replace_principal(&principal, &hash(credential.expose_secret())).await?;
+        let hash = hash(credential.expose_secret());
+        let audit = self.principal_record(origin, action, &principal);
+        self.inner.store.replace_principal(&principal, &hash, &audit).await?;
         Ok(credential)
+    }
+
+    fn principal_record(&self, origin: &Origin, action: AuditAction, principal: &Principal) -> AuditRecord {
+        let target = AuditTarget::Principal(principal.name.clone());
+        self.record(origin, action, target, audit::details([("role", principal.role.as_str().into())]))
     }
 
     fn new_principal(&self, name: &str, role: Role) -> Principal {
@@ -105,16 +125,20 @@ impl Workspace {
     }
 }
 
-/// Names go into tokens as `sub`, and into logs.
+/// Names go into tokens as `sub`, and into logs. In the audit one of them stands for nobody.
 fn check_name(name: &str) -> Result<(), WorkspaceError> {
+    let problem = match name {
+        Origin::LOCAL => "this name is reserved: in the audit it stands for the workspace itself",
+        _ if is_name(name) => return Ok(()),
+        _ => "the name of a principal has 1 to 64 letters, digits and `-._@`",
+    };
+    Err(WorkspaceError::Invalid { field: "name".to_owned(), problem: problem.to_owned() })
+}
+
+/// Whether a principal could have this name.
+pub(super) fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._@".contains(&byte);
-    if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
-        return Ok(());
-    }
-    Err(WorkspaceError::Invalid {
-        field: "name".to_owned(),
-        problem: "the name of a principal has 1 to 64 letters, digits and `-._@`".to_owned(),
-    })
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn new_credential() -> Result<SecretString, KeyringError> {

@@ -27,6 +27,7 @@ pub(super) struct Series {
     token: Gauge,
     pub(super) gates_connected: Gauge,
     pub(super) changes: Counter,
+    pub(super) keys_listed: Counter,
     pub(super) tokens_issued: Counter,
     pub(super) tokens_reused: Counter,
     pub(super) nacks: Counter,
@@ -62,6 +63,11 @@ impl Series {
                 series.gates_connected.clone(),
             );
             registry.register("changes", "Committed changes", series.changes.clone());
+            registry.register(
+                "keys_listed",
+                "Times that the keys of a service were shown",
+                series.keys_listed.clone(),
+            );
             registry.register("tokens_issued", "Tokens signed", series.tokens_issued.clone());
             registry.register("tokens_reused", "Tokens handed out again", series.tokens_reused.clone());
             registry.register("nacks", "Snapshots and changes that gates refused", series.nacks.clone());

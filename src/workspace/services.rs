@@ -10,6 +10,7 @@ use scoregate_authz::{
 };
 use serde_json::{Map, Value};
 
+use super::audit::{self, AuditAction, Origin};
 use super::domain::{
     KeyPair, NewService, Operation, Order, Page, Patch, ServiceFilter, ServiceRecord, WorkspaceError,
 };
@@ -67,6 +68,7 @@ impl Workspace {
     /// The name or a place is taken, the flags contradict each other, the keys are equal, a host or prefix cannot be one.
     pub async fn create_service(
         &self,
+        origin: &Origin,
         new: NewService,
     ) -> Result<(ServiceRecord, Operation), WorkspaceError> {
         let keys = KeyPair {
@@ -79,12 +81,14 @@ impl Workspace {
         warn_if_open(&record, None);
         let effect = format!("`{}` has been created", record.name);
         let operation = self.new_operation("Create", &record.name, effect);
+        let details = audit::of_creation(&record);
+        let audit = self.service_record(origin, AuditAction::ServiceCreated, &record, details);
         let change = Change {
             service: Some(ServiceWrite::Create(Box::new(record.clone()))),
             keys: Some((record.uid.clone(), self.seal_keys(&record.uid, &keys)?)),
             entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
             operation: Some(operation.clone()),
-            ..Change::default()
+            ..Change::recorded(audit)
         };
         let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &record.name))?;
         record.revision = committed.revision;
@@ -95,8 +99,13 @@ impl Workspace {
     ///
     /// # Errors
     /// There is none of this name, a place is taken, the flags contradict each other, a host or prefix cannot be one.
-    pub async fn update_service(&self, name: &str, patch: Patch) -> Result<ServiceRecord, WorkspaceError> {
-        Ok(self.change_service(name, patch, None).await?.0)
+    pub async fn update_service(
+        &self,
+        origin: &Origin,
+        name: &str,
+        patch: Patch,
+    ) -> Result<ServiceRecord, WorkspaceError> {
+        Ok(self.change_service(origin, name, patch, None).await?.0)
     }
 
     /// Changes a service; the operation tells when the gates know it. Its uid and its keys stay.
@@ -105,17 +114,19 @@ impl Workspace {
     /// Those of [`Workspace::update_service`].
     pub async fn update_service_at_gates(
         &self,
+        origin: &Origin,
         name: &ServiceName,
         patch: Patch,
     ) -> Result<(ServiceRecord, Operation), WorkspaceError> {
         let row = self.new_operation("Update", name, format!("`{name}` has been changed"));
         let begun = row.operation.clone();
-        let (record, operation) = self.change_service(name.as_str(), patch, Some(row)).await?;
+        let (record, operation) = self.change_service(origin, name.as_str(), patch, Some(row)).await?;
         Ok((record, operation.unwrap_or(begun)))
     }
 
     async fn change_service(
         &self,
+        origin: &Origin,
         name: &str,
         patch: Patch,
         operation: Option<OperationRow>,
@@ -125,6 +136,8 @@ impl Workspace {
         let keys = self.keys_of(&before).await?;
         let mut record = self.patched(&before, patch)?;
         warn_if_open(&record, Some(before.auth_mode));
+        let details = audit::of_update(&before, &record);
+        let audit = self.service_record(origin, AuditAction::ServiceUpdated, &record, details);
         let change = Change {
             entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
             service: Some(ServiceWrite::Update {
@@ -132,7 +145,7 @@ impl Workspace {
                 expected: before.revision,
             }),
             operation,
-            ..Change::default()
+            ..Change::recorded(audit)
         };
         let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &record.name))?;
         record.revision = committed.revision;
@@ -143,19 +156,26 @@ impl Workspace {
     ///
     /// # Errors
     /// The store failed.
-    pub async fn delete_service(&self, name: &str) -> Result<Option<Operation>, WorkspaceError> {
+    pub async fn delete_service(
+        &self,
+        origin: &Origin,
+        name: &str,
+    ) -> Result<Option<Operation>, WorkspaceError> {
         let turn = self.turn().await;
         let Some(record) = self.inner.store.service(name).await? else { return Ok(None) };
         let operation =
             self.new_operation("Delete", &record.name, format!("`{}` has been deleted", record.name));
+        let details = audit::details([]);
+        let audit = self.service_record(origin, AuditAction::ServiceDeleted, &record, details);
         let change = Change {
             service: Some(ServiceWrite::Delete { uid: record.uid.clone(), expected: record.revision }),
             entries: vec![policy::service_tombstone(&record.uid)],
             operation: Some(operation.clone()),
-            ..Change::default()
+            ..Change::recorded(audit)
         };
         let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &record.name))?;
         self.inner.tokens.forget(&record.uid);
+        self.inner.issues.forget_service(&record.uid);
         Ok(Some(committed.operation.unwrap_or(operation.operation)))
     }
 

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use scoregate_authz::{ComputeType, EntryId, ServiceName, ServiceUid, TokenAlgorithm, Version};
 use uuid::Uuid;
 
+use super::audit::{AuditEntry, AuditFilter, AuditRecord};
 use super::domain::{Operation, OperationState, Order, Principal, Role, ServiceRecord};
 use super::keyring::Sealed;
 
@@ -99,13 +100,32 @@ pub(super) struct OperationRow {
 }
 
 /// All that one commit changes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Change {
+    /// INVARIANT: no change without a record of it.
+    pub(super) audit: AuditRecord,
+    /// Another `iss` of tokens.
+    pub(super) issuer: Option<String>,
     pub(super) service: Option<ServiceWrite>,
     pub(super) keys: Option<(ServiceUid, Sealed)>,
     pub(super) signing_key: Option<SigningKeyRow>,
     pub(super) entries: Vec<EntryWrite>,
     pub(super) operation: Option<OperationRow>,
+}
+
+impl Change {
+    /// A change that is recorded, and of nothing yet.
+    pub(super) fn recorded(audit: AuditRecord) -> Self {
+        Self {
+            audit,
+            issuer: None,
+            service: None,
+            keys: None,
+            signing_key: None,
+            entries: Vec::new(),
+            operation: None,
+        }
+    }
 }
 
 /// Why a change was not committed. Nothing of it was.
@@ -162,6 +182,15 @@ pub(super) struct ListPosition {
     pub(super) uid: String,
 }
 
+/// Which audit records a list has, newest first, and where in it to begin.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AuditQuery {
+    pub(super) filter: AuditFilter,
+    /// Begins below this sequence number.
+    pub(super) before: Option<u64>,
+    pub(super) limit: u32,
+}
+
 /// SHA-256 of a principal's credential.
 pub(super) type CredentialHash = [u8; 32];
 
@@ -172,10 +201,7 @@ pub(super) trait Store: Debug + Send + Sync {
     async fn workspace(&self) -> Result<Option<WorkspaceRow>, StoreError>;
 
     /// Makes the workspace, at epoch 1 and revision 0.
-    async fn found(&self, workspace: &WorkspaceRow) -> Result<(), StoreError>;
-
-    /// Replaces the issuer.
-    async fn set_issuer(&self, issuer: &str) -> Result<(), StoreError>;
+    async fn found(&self, workspace: &WorkspaceRow, audit: &AuditRecord) -> Result<(), StoreError>;
 
     /// Ids of all master keys that sealed values need.
     async fn master_key_ids(&self) -> Result<Vec<String>, StoreError>;
@@ -236,6 +262,7 @@ pub(super) trait Store: Debug + Send + Sync {
         &self,
         principal: &Principal,
         credential: &CredentialHash,
+        audit: &AuditRecord,
     ) -> Result<(), PrincipalError>;
 
     /// Makes a principal, or gives the one of that name this role and credential.
@@ -243,8 +270,15 @@ pub(super) trait Store: Debug + Send + Sync {
         &self,
         principal: &Principal,
         credential: &CredentialHash,
+        audit: &AuditRecord,
     ) -> Result<(), StoreError>;
 
-    /// Deletes a principal, unless it is the only one of role owner; says which role it had.
-    async fn delete_principal(&self, name: &str) -> Result<Role, PrincipalError>;
+    /// Deletes a principal, unless it is the only one of role owner; says which role it had, here and in the record.
+    async fn delete_principal(&self, name: &str, audit: AuditRecord) -> Result<Role, PrincipalError>;
+
+    /// A part of the audit, newest first.
+    async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Deletes audit records from before a time, some thousands at most; says how many.
+    async fn prune_audit(&self, before: Timestamp) -> Result<u64, StoreError>;
 }

@@ -7,6 +7,7 @@ use scoregate_authz::{AuthMode, ServiceUid, UnixTime};
 
 use super::Workspace;
 use super::domain::{IssuedToken, Principal, ServiceRecord, WorkspaceError};
+use super::issues::{Issue, IssueEvent};
 use super::signer::{Claims, SigningError, SigningKey};
 
 /// Tokens by all that must be as it was for one to be handed out again.
@@ -53,7 +54,9 @@ impl Workspace {
         }
         let signing_key = self.signing_key();
         if let Some(lifetime) = lifetime {
-            return self.sign_token(&service, principal, signing_key, lifetime);
+            let token = self.sign_token(&service, principal, signing_key, lifetime)?;
+            self.note_issue(&token.issue, principal);
+            return Ok(token);
         }
         let key = TokenKey {
             service: service.uid.clone(),
@@ -62,11 +65,14 @@ impl Workspace {
             tokens_not_before: service.tokens_not_before,
         };
         if let Some(token) = self.inner.tokens.0.get(&key).filter(|token| self.is_fresh(token)) {
-            self.inner.series.tokens_reused.inc();
-            return Ok(token.clone());
+            let mut token = token.clone();
+            token.issue.event = IssueEvent::TokenReused;
+            self.note_issue(&token.issue, principal);
+            return Ok(token);
         }
         let token = self.sign_token(&service, principal, signing_key, self.inner.token_lifetime)?;
         self.inner.tokens.0.insert(key, token.clone());
+        self.note_issue(&token.issue, principal);
         Ok(token)
     }
 
@@ -130,8 +136,9 @@ impl Workspace {
             jti: self.new_id(now).to_string(),
         };
         let token = signing_key.sign(&claims)?;
-        self.inner.series.tokens_issued.inc();
-        Ok(IssuedToken { token, refresh_after, expires_at })
+        let (service, uid) = (service.name.clone(), service.uid.clone());
+        let issue = Issue { event: IssueEvent::TokenIssued, service, uid };
+        Ok(IssuedToken { token, refresh_after, expires_at, issue })
     }
 }
 

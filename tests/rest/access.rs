@@ -1,8 +1,8 @@
 //! Who may use which route: the whole table, with no credential, an unknown one, and one of each role.
 
 use reqwest::Method;
-use scoregate::workspace::Role;
 use scoregate::workspace::http::{Access, Route, routes};
+use scoregate::workspace::{Origin, Role};
 use serde_json::json;
 
 use crate::harness::{Answer, TestWorkspace};
@@ -126,7 +126,7 @@ async fn credential_of_a_deleted_principal_is_401_at_once() {
     let services = TestWorkspace::path("/services");
     let ask = || test.request(Method::GET, &services).bearer(&credential).send();
     assert_eq!(ask().await.status, 200);
-    test.workspace.delete_principal("a-reader").await.unwrap();
+    test.workspace.delete_principal(&Origin::local(), "a-reader").await.unwrap();
     assert_eq!(ask().await.status, 401);
 }
 

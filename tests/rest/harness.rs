@@ -13,7 +13,7 @@ use scoregate::metrics::Metrics;
 use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate::shutdown::Shutdown;
 use scoregate::workspace::http::{self, PublicUrls};
-use scoregate::workspace::{Role, Workspace};
+use scoregate::workspace::{Origin, Role, Workspace};
 use scoregate_authz::{Pepper, TokenAlgorithm};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ impl TestWorkspace {
     /// The credential of a new principal.
     pub(crate) async fn principal(&self, role: Role) -> String {
         let name = format!("a-{}", role.as_str());
-        let (_, credential) = self.workspace.create_principal(&name, role).await.unwrap();
+        let (_, credential) = self.workspace.create_principal(&Origin::local(), &name, role).await.unwrap();
         credential.expose_secret().to_owned()
     }
 
@@ -182,6 +182,7 @@ fn config(data_dir: &std::path::Path) -> WorkspaceConfig {
             keys: HashMap::from([("test".to_owned(), zeroize::Zeroizing::new([9; 32]))]),
         },
         enforcement_timeout: Duration::from_secs(10),
+        audit_retention: Some(Duration::from_hours(400 * 24)),
     }
 }
 

@@ -13,16 +13,23 @@ use uuid::Uuid;
 use super::access::Caller;
 use super::error::ApiError;
 use super::urls::WORKSPACE_PATH;
-use crate::workspace::WorkspaceError;
+use crate::listen::Peer;
+use crate::workspace::{Issue, WorkspaceError};
+
+/// The id of a request, among its extensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RequestId(pub(super) Uuid);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Goes around all routes and the fallbacks.
-pub(super) async fn observe(request: Request, next: Next) -> Response {
+pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let id = Uuid::new_v4();
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let peer = request.extensions().get::<Peer>().copied();
+    request.extensions_mut().insert(RequestId(id));
 
     let mut response = next.run(request).await;
 
@@ -34,7 +41,9 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let caller = response.extensions_mut().remove::<Caller>();
-    let line = Line { id, method, route, caller, status: response.status(), took: started.elapsed() };
+    let issue = response.extensions_mut().remove::<Issue>();
+    let (status, took) = (response.status(), started.elapsed());
+    let line = Line { id, method, route, peer, caller, issue, status, took };
     line.write(error.as_deref());
     response
 }
@@ -46,12 +55,18 @@ fn explain(response: &mut Response, error: &ApiError, id: Uuid) {
     *response.body_mut() = Body::from(error.body(id).to_string());
 }
 
+/// The target of the lines of requests that handed out keys or a token, so that a filter can keep them alone, or apart:
+/// `warn,scoregate::issue=info`.
+const ISSUE_TARGET: &str = "scoregate::issue";
+
 /// A line of the log. It has the route, not the path: a path is the client's text and may hold anything.
 struct Line {
     id: Uuid,
     method: Method,
     route: Option<MatchedPath>,
+    peer: Option<Peer>,
     caller: Option<Caller>,
+    issue: Option<Issue>,
     status: StatusCode,
     took: Duration,
 }
@@ -67,7 +82,20 @@ impl Line {
             tracing::error!(request = %id, error, "the store does not work");
         }
         let refusal = error.map(code).unwrap_or_default();
-        tracing::info!(request = %id, %method, route, principal, status, ?took, refusal, "request");
+        let remote = self.peer.map(tracing::field::display);
+        match &self.issue {
+            None => {
+                tracing::info!(request = %id, %method, route, remote, principal, status, ?took, refusal, "request");
+            }
+            // One line for both: keys and tokens are asked for before every scoring call.
+            Some(Issue { event, service, uid }) => {
+                let event = event.as_str();
+                tracing::info!(
+                    target: ISSUE_TARGET, event, %service, %uid,
+                    request = %id, %method, route, remote, principal, status, ?took, refusal, "request"
+                );
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod issue_token;
+mod issues;
 mod list;
 mod list_keys;
 mod logs;
@@ -24,6 +25,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         regenerate_key::endpoint(),
         issue_token::endpoint(),
         logs::endpoint(),
+        issues::endpoint(),
     ];
     endpoints.extend(validate::endpoints());
     endpoints

@@ -1,5 +1,6 @@
 //! The store in one SQLite file: a write-ahead log, one writer, readers beside it.
 
+mod audit;
 mod operations;
 mod principals;
 mod rows;
@@ -20,11 +21,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use uuid::Uuid;
 
 use super::{
-    Change, CommitError, CredentialHash, EntryRow, OperationRow, PrincipalError, ServiceQuery, SigningKeyRow,
-    Store, StoreError, WorkspaceRow,
+    AuditQuery, Change, CommitError, CredentialHash, EntryRow, OperationRow, PrincipalError, ServiceQuery,
+    SigningKeyRow, Store, StoreError, WorkspaceRow,
 };
+use crate::workspace::audit::{AuditEntry, AuditRecord};
 use crate::workspace::domain::{Operation, OperationState, Principal, Role, ServiceRecord};
-use rows::{integer, millis, unsigned};
+use rows::integer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -93,25 +95,8 @@ impl Store for SqliteStore {
         query.fetch_optional(&self.readers).await?.as_ref().map(rows::workspace).transpose()
     }
 
-    async fn found(&self, workspace: &WorkspaceRow) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO workspace \
-             (singleton, id, epoch, revision, issuer, pepper_id, master_key_check, created_at) \
-             VALUES (1, ?, 1, 0, ?, ?, ?, ?)",
-        )
-        .bind(workspace.id.to_string())
-        .bind(&workspace.issuer)
-        .bind(&workspace.pepper_id)
-        .bind(&workspace.master_key_check)
-        .bind(millis(workspace.created_at))
-        .execute(&self.writer)
-        .await?;
-        Ok(())
-    }
-
-    async fn set_issuer(&self, issuer: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE workspace SET issuer = ?").bind(issuer).execute(&self.writer).await?;
-        Ok(())
+    async fn found(&self, workspace: &WorkspaceRow, audit: &AuditRecord) -> Result<(), StoreError> {
+        write::found(&self.writer, workspace, audit).await
     }
 
     async fn master_key_ids(&self) -> Result<Vec<String>, StoreError> {
@@ -128,8 +113,7 @@ impl Store for SqliteStore {
     async fn entries(&self) -> Result<(Version, Vec<EntryRow>), StoreError> {
         let mut state = self.readers.begin().await?;
         let workspace = sqlx::query("SELECT epoch, revision FROM workspace").fetch_one(&mut *state).await?;
-        let version =
-            Version { epoch: unsigned(&workspace, "epoch")?, revision: unsigned(&workspace, "revision")? };
+        let version = rows::version(&workspace)?;
         let entries = sqlx::query("SELECT kind, id, name, content, revision, deleted FROM entries")
             .fetch_all(&mut *state)
             .await?;
@@ -214,19 +198,29 @@ impl Store for SqliteStore {
         &self,
         principal: &Principal,
         credential: &CredentialHash,
+        audit: &AuditRecord,
     ) -> Result<(), PrincipalError> {
-        principals::create(&self.writer, principal, credential).await
+        principals::create(&self.writer, principal, credential, audit).await
     }
 
     async fn replace_principal(
         &self,
         principal: &Principal,
         credential: &CredentialHash,
+        audit: &AuditRecord,
     ) -> Result<(), StoreError> {
-        principals::replace(&self.writer, principal, credential).await
+        principals::replace(&self.writer, principal, credential, audit).await
     }
 
-    async fn delete_principal(&self, name: &str) -> Result<Role, PrincipalError> {
-        principals::delete(&self.writer, name).await
+    async fn delete_principal(&self, name: &str, audit: AuditRecord) -> Result<Role, PrincipalError> {
+        principals::delete(&self.writer, name, audit).await
+    }
+
+    async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+        audit::list(&self.readers, query).await
+    }
+
+    async fn prune_audit(&self, before: Timestamp) -> Result<u64, StoreError> {
+        audit::prune(&self.writer, before).await
     }
 }

@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::policy_wire;
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::shutdown::Shutdown;
-use crate::workspace::{AuthFlags, NewService, OpenError, Role, Workspace};
+use crate::workspace::{AuthFlags, NewService, OpenError, Origin, Role, Workspace};
 use wire::policy_feed_client::PolicyFeedClient;
 use wire::workspace_message::Message;
 
@@ -92,6 +92,7 @@ fn config(data_dir: PathBuf) -> WorkspaceConfig {
         pepper: pepper(7),
         master_keys: master_keys(&[("m1", 1)]),
         enforcement_timeout: Duration::from_secs(10),
+        audit_retention: Some(Duration::from_hours(400 * 24)),
     }
 }
 
@@ -137,7 +138,7 @@ impl Served {
         let workspace = fixture.open().await;
         // One for each start, because its credential is not kept.
         let name = format!("gate-{}", workspace.principals().await.unwrap().len());
-        let (_, credential) = workspace.create_principal(&name, Role::Gate).await.unwrap();
+        let (_, credential) = workspace.create_principal(&Origin::local(), &name, Role::Gate).await.unwrap();
         let listener = Listener::bind(&fixture.config.feed_listen).await.unwrap();
         let address = format!("http://{}", listener.address());
         let shutdown = Shutdown::default();

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
 use super::fixture::{Fixture, master_keys, new_service, pepper};
-use crate::workspace::{OpenError, Role, ServiceFilter};
+use crate::workspace::{OpenError, Origin, Role, ServiceFilter};
 
 /// An error and what is behind it.
 fn chain(error: &dyn Error) -> String {
@@ -23,9 +23,10 @@ fn chain(error: &dyn Error) -> String {
 async fn everything_is_there_after_a_restart() {
     let fixture = Fixture::new();
     let before = fixture.open().await;
-    let (made, operation) = before.create_service(new_service("first")).await.unwrap();
+    let (made, operation) = before.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let keys = before.keys("first").await.unwrap();
-    let (principal, credential) = before.create_principal("ci", Role::Reader).await.unwrap();
+    let (principal, credential) =
+        before.create_principal(&Origin::local(), "ci", Role::Reader).await.unwrap();
     let (id, issuer, jwks) = (before.id(), before.issuer().to_owned(), before.jwks());
     drop(before);
     let after = fixture.open().await;
@@ -39,9 +40,11 @@ async fn everything_is_there_after_a_restart() {
 #[tokio::test]
 async fn a_restart_without_a_change_makes_no_revision() {
     let fixture = Fixture::new();
-    let (made, _) = fixture.open().await.create_service(new_service("first")).await.unwrap();
+    let (made, _) =
+        fixture.open().await.create_service(&Origin::local(), new_service("first")).await.unwrap();
     drop(fixture.open().await);
-    let (next, _) = fixture.open().await.create_service(new_service("second")).await.unwrap();
+    let (next, _) =
+        fixture.open().await.create_service(&Origin::local(), new_service("second")).await.unwrap();
     assert_eq!(next.revision, made.revision + 1);
 }
 
@@ -49,7 +52,7 @@ async fn a_restart_without_a_change_makes_no_revision() {
 async fn open_with_a_new_current_master_key_reads_the_old_values() {
     let mut fixture = Fixture::new();
     let before = fixture.open().await;
-    before.create_service(new_service("first")).await.unwrap();
+    before.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let keys = before.keys("first").await.unwrap();
     drop(before);
     fixture.config.master_keys = master_keys(&[("m2", 2), ("m1", 1)]);

@@ -11,18 +11,24 @@ use crate::workspace::http::body::JsonBody;
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::operation::accepted;
 use crate::workspace::http::service_request::CreateRequest;
-use crate::workspace::{Role, ServiceRecord, WorkspaceError};
+use crate::workspace::{Origin, Role, ServiceRecord, WorkspaceError};
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::in_workspace(MethodFilter::POST, "/services", Role::Contributor, create)
 }
 
-async fn create(State(api): State<Api>, JsonBody(body): JsonBody) -> Result<Response, ApiError> {
+async fn create(
+    State(api): State<Api>,
+    origin: Origin,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
     let request = CreateRequest::read(&body)?;
     let existing = if request.overwrite { existing(&api, &request).await? } else { None };
     let (_, operation) = match existing {
-        Some(service) => api.workspace.update_service_at_gates(&service.name, request.into_patch()).await?,
-        None => api.workspace.create_service(request.new).await?,
+        Some(service) => {
+            api.workspace.update_service_at_gates(&origin, &service.name, request.into_patch()).await?
+        }
+        None => api.workspace.create_service(&origin, request.new).await?,
     };
     Ok(accepted(&api, &operation))
 }

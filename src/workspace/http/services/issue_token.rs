@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::MethodFilter;
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
-use crate::workspace::Role;
 use crate::workspace::http::Api;
 use crate::workspace::http::access::{Caller, Endpoint, Name};
 use crate::workspace::http::body::OptionalJsonBody;
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::members::Members;
+use crate::workspace::{Issue, Role};
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::in_workspace(MethodFilter::POST, "/services/{name}/token", Role::Reader, issue_token)
@@ -24,7 +24,7 @@ async fn issue_token(
     Caller(principal): Caller,
     Name(name): Name,
     OptionalJsonBody(body): OptionalJsonBody,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Extension<Issue>, Json<Value>), ApiError> {
     let lifetime = body.as_ref().map_or(Ok(None), lifetime)?;
     let issued = api.workspace.issue_token(&name, &principal, lifetime).await?;
     let body = json!({
@@ -33,7 +33,7 @@ async fn issue_token(
         "expiryOn": issued.expires_at,
         "refreshAfter": issued.refresh_after,
     });
-    Ok((StatusCode::CREATED, Json(body)))
+    Ok((StatusCode::CREATED, Extension(issued.issue), Json(body)))
 }
 
 /// `expiresIn`, in seconds, is ours: Azure's clients send no body.

@@ -1,20 +1,25 @@
 //! `POST {workspace}/services/{name}/listkeys`: both keys, in every mode.
 
-use axum::Json;
 use axum::extract::State;
 use axum::routing::MethodFilter;
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
-use crate::workspace::Role;
 use crate::workspace::http::Api;
-use crate::workspace::http::access::{Endpoint, Name};
+use crate::workspace::http::access::{Caller, Endpoint, Name};
 use crate::workspace::http::error::ApiError;
+use crate::workspace::{Issue, ListedKeys, Role};
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::in_workspace(MethodFilter::POST, "/services/{name}/listkeys", Role::Contributor, list_keys)
 }
 
-async fn list_keys(State(api): State<Api>, Name(name): Name) -> Result<Json<Value>, ApiError> {
-    let keys = api.workspace.keys(&name).await?;
-    Ok(Json(json!({ "primaryKey": keys.primary.expose(), "secondaryKey": keys.secondary.expose() })))
+async fn list_keys(
+    State(api): State<Api>,
+    Caller(principal): Caller,
+    Name(name): Name,
+) -> Result<(Extension<Issue>, Json<Value>), ApiError> {
+    let ListedKeys { keys, issue } = api.workspace.list_keys(&name, &principal).await?;
+    let body = json!({ "primaryKey": keys.primary.expose(), "secondaryKey": keys.secondary.expose() });
+    Ok((Extension(issue), Json(body)))
 }

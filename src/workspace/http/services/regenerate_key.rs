@@ -6,7 +6,6 @@ use axum::routing::MethodFilter;
 use scoregate_authz::Slot;
 use serde_json::Value;
 
-use crate::workspace::Role;
 use crate::workspace::http::Api;
 use crate::workspace::http::access::{Endpoint, Name};
 use crate::workspace::http::body::JsonBody;
@@ -14,6 +13,7 @@ use crate::workspace::http::error::ApiError;
 use crate::workspace::http::members::Members;
 use crate::workspace::http::operation::accepted;
 use crate::workspace::http::service_request::chosen_key;
+use crate::workspace::{Origin, Role};
 
 pub(super) fn endpoint() -> Endpoint {
     let path = "/services/{name}/regenerateKeys";
@@ -22,13 +22,14 @@ pub(super) fn endpoint() -> Endpoint {
 
 async fn regenerate_key(
     State(api): State<Api>,
+    origin: Origin,
     Name(name): Name,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let members = Members::of_body(&body)?;
     let slot = slot(&members)?;
     let chosen = chosen_key(&members, "keyValue")?;
-    let operation = api.workspace.regenerate_key(&name, slot, chosen).await?;
+    let operation = api.workspace.regenerate_key(&origin, &name, slot, chosen).await?;
     Ok(accepted(&api, &operation))
 }
 

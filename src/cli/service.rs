@@ -261,9 +261,8 @@ impl DeleteArgs {
 impl IssuesArgs {
     async fn run(self) -> Result<(), CliError> {
         let (client, printer) = self.connection.open().await?;
-        let mut issues = client.get_own(&["services", self.name.as_str(), "issues"]).await?;
+        let issues = client.get_own(&["services", self.name.as_str(), "issues"]).await?;
         let since = text(&issues, "since");
-        let principals = issues["value"].take();
         let row = |item: &Value| {
             let (keys, tokens) = (&item["keys"], &item["tokens"]);
             [
@@ -274,8 +273,8 @@ impl IssuesArgs {
                 text(tokens, "lastTime"),
             ]
         };
-        let rows: Vec<_> = items(&principals).iter().map(row).collect();
-        printer.print(&principals, |out| {
+        let rows: Vec<_> = items(&issues["value"]).iter().map(row).collect();
+        printer.print(&issues, |out| {
             writeln!(out, "since {since}:")?;
             output::table(out, ["PRINCIPAL", "KEYS", "LAST KEYS", "TOKENS", "LAST TOKEN"], &rows)
         })

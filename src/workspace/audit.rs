@@ -373,7 +373,7 @@ mod tests {
         for action in AuditAction::ALL {
             assert_eq!(action.as_str().parse(), Ok(action));
         }
-        insta::assert_snapshot!("king_crowned".parse::<AuditAction>().unwrap_err(), @"");
+        insta::assert_snapshot!("king_crowned".parse::<AuditAction>().unwrap_err(), @"an action is one of `workspace_founded`, `issuer_changed`, `token_lifetime_changed`, `signing_key_created`, `service_created`, `service_updated`, `service_deleted`, `key_regenerated`, `principal_created`, `principal_deleted`, `owner_reset`");
     }
 
     #[test]

@@ -112,18 +112,24 @@ impl Issues {
         }
     }
 
-    /// Drops what was handed out of a service that is gone.
+    /// Drops what was handed out of a service that is gone. A request that is under way at this moment may be remembered
+    /// still, under a uid that nobody asks for any more.
     pub(super) fn forget_service(&self, uid: &ServiceUid) {
         self.counts.remove(uid);
     }
 
-    /// Drops what was handed out to a principal that is gone. A request of its that is under way at this moment may be
-    /// remembered still.
+    /// Drops what was handed out to a principal that is gone. The same holds for its requests.
     pub(super) fn forget_principal(&self, name: &str) {
         self.counts.retain(|_, of_service| {
             of_service.remove(name);
             !of_service.is_empty()
         });
+    }
+
+    /// How many services are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.counts.len()
     }
 
     fn of(&self, uid: &ServiceUid) -> Vec<PrincipalIssues> {

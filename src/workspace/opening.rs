@@ -256,7 +256,8 @@ impl Opening<'_> {
         if before == after {
             return self.record(AuditAction::TokenLifetimeChanged, target, audit::details([lifetime]));
         }
-        let details = audit::details([("before", before.into()), ("after", after.into()), lifetime]);
+        let issuer = serde_json::json!({ "before": before, "after": after });
+        let details = audit::details([("issuer", issuer), lifetime]);
         self.record(AuditAction::IssuerChanged, target, details)
     }
 

@@ -1,7 +1,9 @@
 //! The workspace as a whole, on real files and over real connections.
 
+mod audit;
 mod feed;
 mod fixture;
+mod issues;
 mod operations;
 mod principals;
 mod restart;

@@ -52,6 +52,7 @@ fn routes_have_the_roles_of_the_design() {
     reader      GET    /scoregate/v1/workspace
     reader      GET    /operations/{name}
     contributor POST   /artifacts/batch/metadata/{origin}/{container}
+    owner       GET    /scoregate/v1/audit
     anonymous   GET    /discovery
     anonymous   GET    /discovery/workspaces/{name}
     reader      GET    /models
@@ -65,6 +66,7 @@ fn routes_have_the_roles_of_the_design() {
     contributor POST   /services/{name}/regenerateKeys
     reader      POST   /services/{name}/token
     reader      GET    /services/{name}/logs
+    contributor GET    /scoregate/v1/services/{name}/issues
     contributor POST   /services/{name}
     contributor POST   /services/validate/resource
     contributor POST   /services/validate/name/{name}

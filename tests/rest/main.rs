@@ -5,6 +5,7 @@
 
 mod access;
 mod artifacts;
+mod audit;
 mod bad_input;
 mod cli;
 mod discovery;

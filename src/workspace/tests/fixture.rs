@@ -10,6 +10,8 @@ use scoregate_authz::{
     StateHash, TargetSource, TokenAlgorithm, UnixTime, Version, check,
 };
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -55,6 +57,14 @@ impl Fixture {
 
     pub(super) fn database(&self) -> PathBuf {
         self.dir.path().join("workspace.db")
+    }
+
+    /// Runs a statement on the database, past the workspace.
+    pub(super) async fn execute(&self, statement: &'static str) {
+        let options = SqliteConnectOptions::new().filename(self.database());
+        let mut connection = options.connect().await.unwrap();
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
     }
 
     /// All bytes of all files, database and log included.

@@ -2,8 +2,6 @@ use std::error::Error;
 use std::os::unix::fs::PermissionsExt;
 
 use secrecy::ExposeSecret;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
 
 use super::fixture::{Fixture, master_keys, new_service, pepper};
 use crate::workspace::{OpenError, Origin, Role, ServiceFilter};
@@ -92,19 +90,15 @@ async fn open_with_another_pepper_names_both() {
 async fn open_of_a_newer_database_is_refused() {
     let fixture = Fixture::new();
     drop(fixture.open().await);
-    let options = SqliteConnectOptions::new().filename(fixture.database());
-    let mut connection = options.connect().await.unwrap();
-    sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         VALUES (99, 'later', 1, x'00', 0)",
-    )
-    .execute(&mut connection)
-    .await
-    .unwrap();
-    connection.close().await.unwrap();
+    fixture
+        .execute(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (99, 'later', 1, x'00', 0)",
+        )
+        .await;
     let error = fixture.try_open().await.unwrap_err();
     let text = chain(&error);
-    assert!(text.ends_with("the database has schema version 99, and this scoregate knows up to 1"), "{text}");
+    assert!(text.ends_with("the database has schema version 99, and this scoregate knows up to 2"), "{text}");
 }
 
 #[tokio::test]

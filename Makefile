@@ -5,7 +5,7 @@ PYTHON ?= python3
 PARTS = $(PYTHON) tools/parts.py
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test load fuzz fmt lint deny clean
+.PHONY: help build demo test load bench fuzz fmt lint deny clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: ## Run every test; ends with `N passed, N failed`
 load: ## Measure checks per second and latency with ghz (see load/README.md)
 	$(PARTS) ghz
 	$(PYTHON) load/run.py
+
+bench: ## Measure what issuing a key or a token costs, at 10, 1,000 and 100,000 services
+	cargo bench --bench issuing
 
 fuzz: ## Fuzz each parser for FUZZ_SECONDS, 20 unless told (see fuzz/README.md)
 	$(PARTS) cargo-fuzz

@@ -5,6 +5,8 @@
 
 mod audit;
 mod commits;
+mod condition;
+mod directory;
 mod domain;
 mod feed;
 mod gates;
@@ -17,6 +19,7 @@ mod opening;
 mod operations;
 mod policy;
 mod principals;
+mod roster;
 mod series;
 mod services;
 mod signer;
@@ -40,11 +43,15 @@ use crate::config::{WorkspaceConfig, WorkspaceScope};
 use crate::listen::Listener;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use commits::Turn;
+use condition::Condition;
+use directory::Directory;
 use gates::Gates;
 use image::Image;
 use issues::Issues;
 use keyring::Keyring;
 use operations::Operations;
+use roster::Roster;
 use series::Series;
 use signer::SigningKeys;
 use store::Store;
@@ -92,6 +99,9 @@ struct Inner {
     series: Series,
     /// INVARIANT: what the store holds, as of the last commit that was published.
     image: watch::Sender<Arc<Image>>,
+    directory: Directory,
+    roster: Roster,
+    condition: Condition,
     tokens: Tokens,
     gates: Gates,
     operations: Operations,
@@ -151,6 +161,7 @@ impl Workspace {
         let keep = async {
             tokio::select! {
                 () = self.keep() => {}
+                () = self.watch_store(&health) => {}
                 () = shutdown.stopping() => {}
             }
         };

@@ -16,7 +16,7 @@ use super::policy;
 use super::series::Series;
 use super::signer::{self, SigningError, SigningKey, SigningKeys};
 use super::store::{
-    Change, CommitError, EntryWrite, SigningKeyRow, SqliteStore, Store, StoreError, WorkspaceRow,
+    Change, CommitError, EntryWrite, SigningKeyRow, SqliteStore, State, Store, StoreError, WorkspaceRow,
 };
 use super::{Inner, Workspace, timestamp};
 use crate::clock::Clock;
@@ -81,8 +81,9 @@ pub(super) async fn open(
         .map_err(|source| OpenError::Database { path: database.clone(), source })?;
     let opening = Opening { config, now: clock.now(), database, store, keyring };
     let row = opening.workspace().await?;
-    let signing_keys = opening.signing_keys(&row).await?;
-    let image = opening.image().await?;
+    let signing_keys = opening.signing_keys(opening.issuer(&row)).await?;
+    let State { version, entries, services, principals } = opening.state(&signing_keys, &row).await?;
+    let image = Image::new(version, entries, timestamp(opening.now));
     let gates = opening.gates().await?;
     let issuer = opening.issuer(&row).to_owned();
     let Opening { database, store, keyring, now: clock_now, .. } = opening;
@@ -102,6 +103,9 @@ pub(super) async fn open(
             signing_keys,
             series: series(metrics, &image),
             image: watch::Sender::new(Arc::new(image)),
+            directory: super::Directory::new(services),
+            roster: super::Roster::new(principals),
+            condition: super::Condition::default(),
             tokens: super::Tokens::default(),
             gates,
             operations: super::Operations::default(),
@@ -176,16 +180,14 @@ impl Opening<'_> {
         self.config.issuer.as_ref().unwrap_or(&row.issuer)
     }
 
-    /// All signing keys, with a new one if there is none of the configured algorithm; policy says the same of them.
-    async fn signing_keys(&self, row: &WorkspaceRow) -> Result<SigningKeys, OpenError> {
-        let issuer = self.issuer(row);
+    /// All signing keys, with a new one if there is none of the configured algorithm.
+    async fn signing_keys(&self, issuer: &str) -> Result<SigningKeys, OpenError> {
         let rows = self.store.signing_keys().await.map_err(|error| self.failed(error))?;
         let mut keys = rows.iter().map(|row| self.unsealed(row)).collect::<Result<Vec<_>, _>>()?;
         let algorithm = self.config.token_algorithm;
         if keys.last().is_none_or(|newest| newest.algorithm != algorithm) {
             keys.push(self.new_signing_key(algorithm, issuer).await?);
         }
-        self.write_verification_keys(&keys, row).await?;
         // One was made if there was none.
         SigningKeys::new(keys).ok_or(OpenError::SigningKey(SigningError::Generate(algorithm)))
     }
@@ -219,34 +221,34 @@ impl Opening<'_> {
         let change = Change {
             signing_key: Some(row),
             entries: vec![self.verification_key(&key, issuer)],
-            ..Change::recorded(self.record(AuditAction::SigningKeyCreated, target, details))
+            ..Change::recorded(vec![self.record(AuditAction::SigningKeyCreated, target, details)])
         };
         key.revision = self.commit(change).await?;
         tracing::info!(key_id = key.id, algorithm = algorithm.as_str(), "a new signing key");
         Ok(key)
     }
 
-    /// The issuer or the lifetime may have been configured anew.
-    async fn write_verification_keys(
-        &self,
-        keys: &[SigningKey],
-        row: &WorkspaceRow,
-    ) -> Result<(), OpenError> {
+    /// What is held in memory, after the workspace's row and policy say of the signing keys what is configured: issuer and
+    /// lifetime may be new.
+    async fn state(&self, keys: &SigningKeys, row: &WorkspaceRow) -> Result<State, OpenError> {
+        let state = self.store.state().await.map_err(|error| self.failed(error))?;
+        let is_stored = |write: &EntryWrite| {
+            let stored = state.entries.iter().find(|row| row.id == write.id && !row.deleted);
+            stored.map(|row| row.content.as_slice()) == write.content.as_deref()
+        };
         let issuer = self.issuer(row);
-        let image = self.image().await?;
-        let mut entries: Vec<_> = keys.iter().map(|key| self.verification_key(key, issuer)).collect();
-        entries.retain(|entry| image.content(&entry.id) != entry.content.as_deref());
-        let is_new = issuer != row.issuer;
-        if !is_new && entries.is_empty() {
-            return Ok(());
+        let mut entries: Vec<_> = keys.all().map(|key| self.verification_key(key, issuer)).collect();
+        entries.retain(|entry| !is_stored(entry));
+        let issuer = (issuer != row.issuer).then(|| issuer.to_owned());
+        if issuer.is_none() && entries.is_empty() {
+            return Ok(state);
         }
-        if is_new {
-            let before = &row.issuer;
-            tracing::warn!(before, now = issuer, "the issuer changes: tokens issued before are refused");
+        if let Some(now) = &issuer {
+            tracing::warn!(before = row.issuer, now, "the issuer changes: tokens issued before are refused");
         }
-        let audit = self.token_rules_record(row);
-        let issuer = is_new.then(|| issuer.to_owned());
-        self.commit(Change { issuer, entries, ..Change::recorded(audit) }).await.map(|_| ())
+        let audit = vec![self.token_rules_record(row)];
+        self.commit(Change { issuer, entries, ..Change::recorded(audit) }).await?;
+        self.store.state().await.map_err(|error| self.failed(error))
     }
 
     fn token_rules_record(&self, row: &WorkspaceRow) -> AuditRecord {
@@ -263,11 +265,6 @@ impl Opening<'_> {
 
     fn verification_key(&self, key: &SigningKey, issuer: &str) -> EntryWrite {
         policy::verification_key_entry(key, issuer, self.config.token_lifetime)
-    }
-
-    async fn image(&self) -> Result<Image, OpenError> {
-        let (version, rows) = self.store.entries().await.map_err(|error| self.failed(error))?;
-        Ok(Image::new(version, rows, timestamp(self.now)))
     }
 
     /// The registry, with the gates that were connected before the restart.

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use super::audit::{self, AuditAction, AuditRecord, AuditTarget, Origin};
+use super::commits::to_its_end;
 use super::domain::{Principal, Role, WorkspaceError};
 use super::keyring::KeyringError;
 use super::store::{CredentialHash, PrincipalError};
@@ -23,22 +24,18 @@ const OWNER: &str = "owner";
 
 impl Workspace {
     /// Who has this credential; `None` if nobody.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn authenticate(&self, bearer: &str) -> Result<Option<Principal>, WorkspaceError> {
+    #[must_use]
+    pub fn authenticate(&self, bearer: &str) -> Option<Principal> {
         if bearer.len() != CREDENTIAL_LENGTH || !bearer.starts_with(CREDENTIAL_PREFIX) {
-            return Ok(None);
+            return None;
         }
-        Ok(self.inner.store.principal_with(&hash(bearer)).await?)
+        self.inner.roster.with_credential(&hash(bearer))
     }
 
     /// All principals, by name.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn principals(&self) -> Result<Vec<Principal>, WorkspaceError> {
-        Ok(self.inner.store.principals().await?)
+    #[must_use]
+    pub fn principals(&self) -> Vec<Principal> {
+        self.inner.roster.list()
     }
 
     /// Makes a principal. Its credential is shown this once: only a hash of it is kept.
@@ -56,8 +53,15 @@ impl Workspace {
         let credential = new_credential()?;
         let hash = hash(credential.expose_secret());
         let audit = self.principal_record(origin, AuditAction::PrincipalCreated, &principal);
-        let created = self.inner.store.create_principal(&principal, &hash, &audit).await;
-        created.map_err(|error| refusal(error, name))?;
+        let (workspace, new) = (self.clone(), principal.clone());
+        to_its_end(async move {
+            let _turn = workspace.turn().await?;
+            let created = workspace.inner.store.create_principal(&new, &hash, &audit).await;
+            created.map_err(|error| workspace.refusal(error, &new.name))?;
+            workspace.inner.roster.put(hash, new);
+            Ok::<_, WorkspaceError>(())
+        })
+        .await?;
         tracing::info!(principal = name, role = role.as_str(), "principal created");
         Ok((principal, credential))
     }
@@ -70,9 +74,16 @@ impl Workspace {
         let target = AuditTarget::Principal(name.to_owned());
         // The store adds which role it had.
         let audit = self.record(origin, AuditAction::PrincipalDeleted, target, audit::details([]));
-        let deleted = self.inner.store.delete_principal(name, audit).await;
-        let role = deleted.map_err(|error| refusal(error, name))?;
-        self.inner.issues.forget_principal(name);
+        let (workspace, gone) = (self.clone(), name.to_owned());
+        let role = to_its_end(async move {
+            let _turn = workspace.turn().await?;
+            let deleted = workspace.inner.store.delete_principal(&gone, audit).await;
+            let role = deleted.map_err(|error| workspace.refusal(error, &gone))?;
+            workspace.inner.roster.remove(&gone);
+            workspace.inner.issues.forget_principal(&gone);
+            Ok::<_, WorkspaceError>(role)
+        })
+        .await?;
         if role == Role::Gate {
             self.inner.gates.end_of(name);
         }
@@ -95,8 +106,7 @@ impl Workspace {
     /// # Errors
     /// The store failed.
     pub async fn ensure_owner(&self) -> Result<Option<SecretString>, WorkspaceError> {
-        let principals = self.principals().await?;
-        if principals.iter().any(|principal| principal.role == Role::Owner) {
+        if self.inner.roster.has_owner() {
             return Ok(None);
         }
         self.write_owner(&Origin::local(), AuditAction::PrincipalCreated).await.map(Some)
@@ -111,13 +121,34 @@ impl Workspace {
         let principal = self.new_principal(OWNER, Role::Owner);
         let hash = hash(credential.expose_secret());
         let audit = self.principal_record(origin, action, &principal);
-        self.inner.store.replace_principal(&principal, &hash, &audit).await?;
+        let workspace = self.clone();
+        to_its_end(async move {
+            let _turn = workspace.turn().await?;
+            let written = workspace.inner.store.replace_principal(&principal, &hash, &audit).await;
+            written.inspect_err(|error| workspace.note_failure(error))?;
+            workspace.inner.roster.put(hash, principal);
+            Ok::<_, WorkspaceError>(())
+        })
+        .await?;
         Ok(credential)
     }
 
     fn principal_record(&self, origin: &Origin, action: AuditAction, principal: &Principal) -> AuditRecord {
         let target = AuditTarget::Principal(principal.name.clone());
         self.record(origin, action, target, audit::details([("role", principal.role.as_str().into())]))
+    }
+
+    /// What a failed write means to whoever asked for it.
+    fn refusal(&self, error: PrincipalError, name: &str) -> WorkspaceError {
+        match error {
+            PrincipalError::NameTaken => WorkspaceError::PrincipalExists(name.to_owned()),
+            PrincipalError::Unknown => WorkspaceError::UnknownPrincipal(name.to_owned()),
+            PrincipalError::LastOwner => WorkspaceError::LastOwner(name.to_owned()),
+            PrincipalError::Store(error) => {
+                self.note_failure(&error);
+                error.into()
+            }
+        }
     }
 
     fn new_principal(&self, name: &str, role: Role) -> Principal {
@@ -154,13 +185,4 @@ fn hash(credential: &str) -> CredentialHash {
     let mut hash = CredentialHash::default();
     hash.copy_from_slice(digest(&SHA256, credential.as_bytes()).as_ref());
     hash
-}
-
-fn refusal(error: PrincipalError, name: &str) -> WorkspaceError {
-    match error {
-        PrincipalError::NameTaken => WorkspaceError::PrincipalExists(name.to_owned()),
-        PrincipalError::Unknown => WorkspaceError::UnknownPrincipal(name.to_owned()),
-        PrincipalError::LastOwner => WorkspaceError::LastOwner(name.to_owned()),
-        PrincipalError::Store(error) => error.into(),
-    }
 }

@@ -5,6 +5,7 @@ mod feed;
 mod fixture;
 mod issues;
 mod operations;
+mod outage;
 mod principals;
 mod restart;
 mod secrets;

@@ -6,8 +6,9 @@ use dashmap::DashMap;
 use scoregate_authz::{AuthMode, ServiceUid, UnixTime};
 
 use super::Workspace;
-use super::domain::{IssuedToken, Principal, ServiceRecord, WorkspaceError};
-use super::issues::{Issue, IssueEvent};
+use super::directory::IssuingService;
+use super::domain::{IssuedToken, Principal, WorkspaceError};
+use super::issues::IssueEvent;
 use super::signer::{Claims, SigningError, SigningKey};
 
 /// Tokens by all that must be as it was for one to be handed out again.
@@ -41,16 +42,19 @@ impl Workspace {
     /// # Errors
     /// There is no service of this name, it is not in token mode, or the lifetime is below a second or longer than the
     /// configured one (field `expiresIn`).
-    pub async fn issue_token(
+    pub fn issue_token(
         &self,
         name: &str,
         principal: &Principal,
         lifetime: Option<Duration>,
     ) -> Result<IssuedToken, WorkspaceError> {
         self.check_lifetime(lifetime)?;
-        let service = self.service(name).await?;
+        let service = self.issuing_service(name)?;
         if service.auth_mode != AuthMode::Token {
-            return Err(WorkspaceError::NotInTokenMode { name: service.name, mode: service.auth_mode });
+            return Err(WorkspaceError::NotInTokenMode {
+                name: service.name.clone(),
+                mode: service.auth_mode,
+            });
         }
         let signing_key = self.signing_key();
         if let Some(lifetime) = lifetime {
@@ -114,7 +118,7 @@ impl Workspace {
 
     fn sign_token(
         &self,
-        service: &ServiceRecord,
+        service: &IssuingService,
         principal: &Principal,
         signing_key: &SigningKey,
         lifetime: Duration,
@@ -136,8 +140,7 @@ impl Workspace {
             jti: self.new_id(now).to_string(),
         };
         let token = signing_key.sign(&claims)?;
-        let (service, uid) = (service.name.clone(), service.uid.clone());
-        let issue = Issue { event: IssueEvent::TokenIssued, service, uid };
+        let issue = service.issue(IssueEvent::TokenIssued);
         Ok(IssuedToken { token, refresh_after, expires_at, issue })
     }
 }

@@ -28,11 +28,11 @@ async fn issues_are_counted_by_service_and_principal() {
     token_service(&workspace, "svc").await;
     token_service(&workspace, "other").await;
     let (one, two) = (principal("one"), principal("two"));
-    let first = workspace.issue_token("svc", &one, None).await.unwrap();
+    let first = workspace.issue_token("svc", &one, None).unwrap();
     fixture.clock.advance(Duration::from_secs(5));
-    let again = workspace.issue_token("svc", &one, None).await.unwrap();
-    let short = workspace.issue_token("svc", &one, Some(Duration::from_secs(2))).await.unwrap();
-    let listed = workspace.list_keys("svc", &two).await.unwrap();
+    let again = workspace.issue_token("svc", &one, None).unwrap();
+    let short = workspace.issue_token("svc", &one, Some(Duration::from_secs(2))).unwrap();
+    let listed = workspace.list_keys("svc", &two).unwrap();
     let events = [&first.issue, &again.issue, &short.issue, &listed.issue].map(|issue| issue.event);
     use IssueEvent::{KeysListed, TokenIssued, TokenReused};
     assert_eq!(events, [TokenIssued, TokenReused, TokenIssued, KeysListed]);
@@ -62,9 +62,9 @@ async fn what_is_refused_is_no_issue() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     workspace.create_service(&Origin::local(), new_service("svc")).await.unwrap();
-    assert!(workspace.issue_token("svc", &principal("one"), None).await.is_err());
-    assert!(workspace.list_keys("none", &principal("one")).await.is_err());
-    workspace.keys("svc").await.unwrap();
+    assert!(workspace.issue_token("svc", &principal("one"), None).is_err());
+    assert!(workspace.list_keys("none", &principal("one")).is_err());
+    workspace.keys("svc").unwrap();
     assert_eq!(issues(&workspace, "svc").await, []);
 }
 
@@ -77,7 +77,7 @@ async fn deleted_services_and_principals_are_forgotten() {
         workspace.create_principal(origin, name, Role::Contributor).await.unwrap();
         for service in ["svc", "other"] {
             let _ = workspace.create_service(origin, new_service(service)).await;
-            workspace.list_keys(service, &principal(name)).await.unwrap();
+            workspace.list_keys(service, &principal(name)).unwrap();
         }
     }
     workspace.delete_principal(origin, "one").await.unwrap();

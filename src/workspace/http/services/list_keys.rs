@@ -19,7 +19,7 @@ async fn list_keys(
     Caller(principal): Caller,
     Name(name): Name,
 ) -> Result<(Extension<Issue>, Json<Value>), ApiError> {
-    let ListedKeys { keys, issue } = api.workspace.list_keys(&name, &principal).await?;
+    let ListedKeys { keys, issue } = api.workspace.list_keys(&name, &principal)?;
     let body = json!({ "primaryKey": keys.primary.expose(), "secondaryKey": keys.secondary.expose() });
     Ok((Extension(issue), Json(body)))
 }

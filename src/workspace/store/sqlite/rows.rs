@@ -12,7 +12,9 @@ use sqlx::sqlite::SqliteRow;
 use crate::workspace::audit::{AuditEntry, AuditRecord, AuditTarget, Origin};
 use crate::workspace::domain::{Operation, OperationState, Principal, ServiceRecord};
 use crate::workspace::keyring::Sealed;
-use crate::workspace::store::{EntryRow, OperationRow, SigningKeyRow, StoreError, WorkspaceRow};
+use crate::workspace::store::{
+    CredentialHash, EntryRow, IssuingRow, OperationRow, SigningKeyRow, StoreError, WorkspaceRow,
+};
 
 /// As SQLite has integers. Revisions and seconds never come near the limit.
 pub(super) fn integer(value: u64) -> i64 {
@@ -65,13 +67,24 @@ pub(super) fn workspace(row: &SqliteRow) -> Result<WorkspaceRow, StoreError> {
     })
 }
 
+const MODES: [AuthMode; 3] = [AuthMode::Disabled, AuthMode::Key, AuthMode::Token];
+
+pub(super) fn issuing(row: &SqliteRow) -> Result<IssuingRow, StoreError> {
+    Ok(IssuingRow {
+        uid: parsed(row, "uid")?,
+        name: parsed(row, "name")?,
+        auth_mode: word(row, "auth_mode", &MODES, AuthMode::as_str)?,
+        tokens_not_before: unsigned(row, "tokens_not_before")?,
+        sealed: row.try_get("sealed")?,
+    })
+}
+
 pub(super) fn service(row: &SqliteRow) -> Result<ServiceRecord, StoreError> {
-    let modes = [AuthMode::Disabled, AuthMode::Key, AuthMode::Token];
     Ok(ServiceRecord {
         uid: parsed(row, "uid")?,
         name: parsed(row, "name")?,
         compute_type: parsed(row, "compute_type")?,
-        auth_mode: word(row, "auth_mode", &modes, AuthMode::as_str)?,
+        auth_mode: word(row, "auth_mode", &MODES, AuthMode::as_str)?,
         tokens_not_before: unsigned(row, "tokens_not_before")?,
         description: row.try_get("description")?,
         tags: decoded(row, "tags")?,
@@ -169,6 +182,12 @@ fn audit_target(row: &SqliteRow) -> Result<AuditTarget, StoreError> {
         "principal" => AuditTarget::Principal(row.try_get("target")?),
         _ => return Err(StoreError::Corrupt { column: "target_kind" }),
     })
+}
+
+pub(super) fn credential(row: &SqliteRow) -> Result<(CredentialHash, Principal), StoreError> {
+    let hash: &[u8] = row.try_get("credential_hash")?;
+    let hash = hash.try_into().map_err(|_| StoreError::Corrupt { column: "credential_hash" })?;
+    Ok((hash, principal(row)?))
 }
 
 pub(super) fn principal(row: &SqliteRow) -> Result<Principal, StoreError> {

@@ -11,7 +11,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::Api;
 use super::error::ApiError;
-use super::urls::WORKSPACE_PATH;
+use super::urls::{RESOURCE_PATH, WORKSPACE_PATH};
 use crate::config::WorkspaceScope;
 use crate::workspace::{Principal, Role, Workspace};
 
@@ -61,6 +61,15 @@ impl Endpoint {
         Self::new(method, format!("{WORKSPACE_PATH}{path}"), Access::Role(needed), handler)
     }
 
+    /// An endpoint of the workspace's place in Azure's tree of resources.
+    pub(super) fn in_resource<H, T>(method: MethodFilter, path: &str, needed: Role, handler: H) -> Self
+    where
+        H: Handler<T, Api>,
+        T: 'static,
+    {
+        Self::new(method, format!("{RESOURCE_PATH}{path}"), Access::Role(needed), handler)
+    }
+
     /// Adds it to a router, behind its guard.
     pub(super) fn add_to(self, router: Router<Api>, api: &Api) -> Router<Api> {
         let handler = match self.route.access {
@@ -78,6 +87,7 @@ impl Endpoint {
 fn only_method(filter: MethodFilter) -> Method {
     match filter {
         MethodFilter::POST => Method::POST,
+        MethodFilter::PUT => Method::PUT,
         MethodFilter::PATCH => Method::PATCH,
         MethodFilter::DELETE => Method::DELETE,
         _ => Method::GET,

@@ -9,6 +9,16 @@ use crate::workspace::ServiceRecord;
 pub(super) const WORKSPACE_PATH: &str = "/modelmanagement/v1.0/subscriptions/{subscription}\
     /resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices/workspaces/{workspace}";
 
+/// The route of the workspace in Azure's tree of resources, where SDK v2 and Resource Manager's clients ask.
+pub(super) const RESOURCE_PATH: &str = "/subscriptions/{subscription}/resourceGroups/{resource_group}\
+    /providers/Microsoft.MachineLearningServices/workspaces/{workspace}";
+
+/// Where Azure's tree of resources begins.
+const RESOURCES: &str = "/subscriptions";
+
+/// Where the workspace and what is in it are said to be.
+pub(super) const LOCATION: &str = "local";
+
 /// The tag by which a service names the address under which its model is scored, where that is not below the scoring
 /// base. A tag, because the SDK's users can change tags.
 pub(super) const SCORING_URI_TAG: &str = "scoregate.scoringUri";
@@ -29,6 +39,11 @@ impl PublicUrls {
         format!("{}/modelmanagement/v1.0{scope}", self.base)
     }
 
+    /// The URL of the workspace as a resource of Azure's.
+    pub(super) fn resource(&self, scope: &WorkspaceScope) -> String {
+        format!("{}{scope}", self.base)
+    }
+
     /// Where callers score a service: where its tag says, or else at its path on the scoring base, which for a service of
     /// ACI with a host of its own is on that host.
     pub(super) fn scoring_uri(&self, service: &ServiceRecord) -> Option<String> {
@@ -42,6 +57,11 @@ impl PublicUrls {
             _ => format!("{base}{path}"),
         })
     }
+}
+
+/// Whether a path is in Azure's tree of resources, whose clients read errors in a shape of their own.
+pub(super) fn is_resource(path: &str) -> bool {
+    path.get(..RESOURCES.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESOURCES))
 }
 
 /// `score` at or below a prefix.

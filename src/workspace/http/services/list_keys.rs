@@ -14,7 +14,11 @@ pub(super) fn endpoint() -> Endpoint {
     Endpoint::in_workspace(MethodFilter::POST, "/services/{name}/listkeys", Role::Contributor, list_keys)
 }
 
-async fn list_keys(State(api): State<Api>, Name(name): Name) -> Result<Json<Value>, ApiError> {
+/// Answers for online endpoints too.
+pub(in crate::workspace::http) async fn list_keys(
+    State(api): State<Api>,
+    Name(name): Name,
+) -> Result<Json<Value>, ApiError> {
     let keys = api.workspace.keys(&name).await?;
     Ok(Json(json!({ "primaryKey": keys.primary.expose(), "secondaryKey": keys.secondary.expose() })))
 }

@@ -15,4 +15,5 @@ mod operations;
 mod outage;
 mod principals;
 mod services;
+mod tls;
 mod workspace;

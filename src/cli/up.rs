@@ -83,7 +83,7 @@ async fn own_credential(workspace: &Workspace, data_dir: &Path) -> Result<Secret
     let failed = |error: WorkspaceError| ServeError::Workspace(error.into());
     if let Ok(text) = std::fs::read_to_string(&path) {
         let kept = SecretString::from(text);
-        let principal = workspace.authenticate(kept.expose_secret()).await.map_err(failed)?;
+        let principal = workspace.authenticate(kept.expose_secret());
         if principal.is_some_and(|principal| principal.role == Role::Gate) {
             return Ok(kept);
         }
@@ -117,5 +117,8 @@ fn show_next_step(workspace: &RunningWorkspace, data_dir: &Path) {
     say("\nnext, in another terminal:");
     say(&format!("  export SCOREGATE_WORKSPACE={}", workspace.url));
     say(&format!("  export SCOREGATE_CREDENTIAL=$(cat {})", data_dir.join("owner-credential").display()));
+    if workspace.url.starts_with("https:") {
+        say("  export SCOREGATE_CA_FILE=...  # unless a public CA signed the certificate");
+    }
     say("  scoregate service create my-model");
 }

@@ -94,12 +94,20 @@ pub(super) async fn start_workspace(
     let workspace = workspace.map_err(|error| ServeError::Workspace(error.into()))?;
     write_owner_credential(&workspace, &config.data_dir).await?;
     let health = Health::not_ready("the workspace is starting").await;
-    let url = config.public_url.clone().unwrap_or_else(|| base_url(rest.address()));
+    let url = config.public_url.clone().unwrap_or_else(|| rest_url(config, rest.address()));
     let urls = PublicUrls { base: url.clone(), scoring_base: config.scoring_base_url.clone() };
     let router = http::router(workspace.clone(), urls);
     let feed_address = feed.address().clone();
     let shutdown = process.shutdown.clone();
-    process.shutdown.spawn(http::serve(rest, router, shutdown.clone()));
+    match config.tls.clone() {
+        Some(tls) => {
+            process.shutdown.spawn(tls.clone().follow(shutdown.clone()));
+            process.shutdown.spawn(http::serve_tls(rest, tls, router, shutdown.clone()));
+        }
+        None => {
+            process.shutdown.spawn(http::serve(rest, router, shutdown.clone()));
+        }
+    }
     process.shutdown.spawn({
         let (workspace, health) = (workspace.clone(), health.clone());
         async move { workspace.run(feed, health, shutdown).await }
@@ -117,7 +125,14 @@ async fn write_owner_credential(workspace: &Workspace, data_dir: &Path) -> Resul
         .map_err(|source| ServeError::Io { what: format!("cannot write `{}`", path.display()), source })
 }
 
-/// The URL of a listener; that of a Unix socket serves to be shown only.
+fn rest_url(config: &WorkspaceConfig, address: &ListenAddress) -> String {
+    match (&config.tls, address) {
+        (Some(_), ListenAddress::Tcp(address)) => format!("https://{address}"),
+        _ => base_url(address),
+    }
+}
+
+/// The URL of a listener without TLS; that of a Unix socket serves to be shown only.
 pub(super) fn base_url(address: &ListenAddress) -> String {
     match address {
         ListenAddress::Tcp(address) => format!("http://{address}"),

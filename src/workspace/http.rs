@@ -31,7 +31,7 @@ use axum::{Router, middleware};
 use access::Endpoint;
 use error::ApiError;
 
-pub use crate::http_server::serve;
+pub use crate::http_server::{serve, serve_tls};
 pub use access::{Access, Route};
 pub use urls::PublicUrls;
 

@@ -74,14 +74,14 @@ impl Workspace {
             secondary: keys::chosen_or_new(new.keys.1.clone())?,
         };
         check_keys(&new.name, &keys)?;
-        let turn = self.turn().await;
+        let turn = self.turn().await?;
         let mut record = self.new_record(new)?;
         warn_if_open(&record, None);
         let effect = format!("`{}` has been created", record.name);
         let operation = self.new_operation("Create", &record.name, effect);
         let change = Change {
-            service: Some(ServiceWrite::Create(Box::new(record.clone()))),
-            keys: Some((record.uid.clone(), self.seal_keys(&record.uid, &keys)?)),
+            services: vec![ServiceWrite::Create(Box::new(record.clone()))],
+            keys: vec![(record.uid.clone(), self.seal_keys(&record.uid, &keys)?)],
             entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
             operation: Some(operation.clone()),
             ..Change::default()
@@ -120,17 +120,17 @@ impl Workspace {
         patch: Patch,
         operation: Option<OperationRow>,
     ) -> Result<(ServiceRecord, Option<Operation>), WorkspaceError> {
-        let turn = self.turn().await;
+        let turn = self.turn().await?;
         let before = self.service(name).await?;
         let keys = self.keys_of(&before).await?;
         let mut record = self.patched(&before, patch)?;
         warn_if_open(&record, Some(before.auth_mode));
         let change = Change {
             entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
-            service: Some(ServiceWrite::Update {
+            services: vec![ServiceWrite::Update {
                 record: Box::new(record.clone()),
                 expected: before.revision,
-            }),
+            }],
             operation,
             ..Change::default()
         };
@@ -144,12 +144,17 @@ impl Workspace {
     /// # Errors
     /// The store failed.
     pub async fn delete_service(&self, name: &str) -> Result<Option<Operation>, WorkspaceError> {
-        let turn = self.turn().await;
+        let turn = self.turn().await?;
         let Some(record) = self.inner.store.service(name).await? else { return Ok(None) };
         let operation =
             self.new_operation("Delete", &record.name, format!("`{}` has been deleted", record.name));
+        let write = ServiceWrite::Delete {
+            uid: record.uid.clone(),
+            name: record.name.clone(),
+            expected: record.revision,
+        };
         let change = Change {
-            service: Some(ServiceWrite::Delete { uid: record.uid.clone(), expected: record.revision }),
+            services: vec![write],
             entries: vec![policy::service_tombstone(&record.uid)],
             operation: Some(operation.clone()),
             ..Change::default()

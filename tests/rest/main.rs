@@ -16,4 +16,5 @@ mod operations;
 mod outage;
 mod principals;
 mod services;
+mod tls;
 mod workspace;

@@ -21,7 +21,7 @@ async fn issue_token(
     Caller(principal): Caller,
     Name(name): Name,
 ) -> Result<Json<Value>, ApiError> {
-    match api.workspace.issue_token(&name, &principal, None).await {
+    match api.workspace.issue_token(&name, &principal, None) {
         Ok(issued) => Ok(Json(json!({
             "accessToken": issued.token,
             "tokenType": "Bearer",

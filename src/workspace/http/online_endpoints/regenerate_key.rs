@@ -31,7 +31,7 @@ async fn regenerate_key(
     let members = Members::of_body(&body)?;
     let slot = slot(&members)?;
     if let Some(value) = members.text("keyValue")?
-        && value != present_key(&api, &name, slot).await?.expose()
+        && value != present_key(&api, &name, slot)?.expose()
     {
         return Err(ApiError::StaleKey { name, slot });
     }
@@ -39,8 +39,8 @@ async fn regenerate_key(
     enforced_or_accepted(&api, &operation).await
 }
 
-async fn present_key(api: &Api, name: &str, slot: Slot) -> Result<PlainKey, ApiError> {
-    let keys = api.workspace.keys(name).await?;
+fn present_key(api: &Api, name: &str, slot: Slot) -> Result<PlainKey, ApiError> {
+    let keys = api.workspace.keys(name)?;
     Ok(match slot {
         Slot::Primary => keys.primary,
         Slot::Secondary => keys.secondary,

@@ -20,7 +20,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass
-class Tally:
+class Calls:
     """What became of the calls with one credential. The status of a call without an answer is 0."""
 
     began: float
@@ -88,7 +88,7 @@ class Load:
 
     def __init__(self, path: str, body: str, rate: int) -> None:
         self.path, self.body, self.rate = path, body, rate
-        self.tallies: list[Tally] = []
+        self.used: list[Calls] = []
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.entrances: dict[str, Entrance] = {}
@@ -100,23 +100,27 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self.end(), self.loop).result()
+        self.pause()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()
 
-    def use(self, credential: str, urls: Sequence[str]) -> Tally:
+    def use(self, credential: str, urls: Sequence[str]) -> Calls:
         """From now on calls these with this. Returns when all calls with the one before have their answer."""
         return asyncio.run_coroutine_threadsafe(self.turn(credential, urls), self.loop).result()
 
-    async def turn(self, credential: str, urls: Sequence[str]) -> Tally:
+    def pause(self) -> None:
+        """Calls no more. Returns when all calls have their answer."""
+        asyncio.run_coroutine_threadsafe(self.end(), self.loop).result()
+
+    async def turn(self, credential: str, urls: Sequence[str]) -> Calls:
         entrances = [self.entrances.setdefault(url, Entrance(url)) for url in urls]
         before = self.stop_caller()
-        tally = Tally(self.loop.time())
-        self.tallies.append(tally)
-        self.caller = self.loop.create_task(self.call(tally, self.request(credential), entrances))
+        calls = Calls(self.loop.time())
+        self.used.append(calls)
+        self.caller = self.loop.create_task(self.call(calls, self.request(credential), entrances))
         await before
-        return tally
+        return calls
 
     async def end(self) -> None:
         await self.stop_caller()
@@ -127,7 +131,7 @@ class Load:
         """What is returned ends when all that was sent has its answer."""
         if self.caller:
             self.caller.cancel()
-            self.tallies[-1].ended = self.loop.time()
+            self.used[-1].ended = self.loop.time()
             self.caller = None
         return asyncio.gather(*self.calls)
 
@@ -135,23 +139,23 @@ class Load:
         head = f"POST {self.path} HTTP/1.1\r\nhost: models\r\nauthorization: Bearer {credential}\r\n"
         return f"{head}content-type: application/json\r\ncontent-length: {len(self.body)}\r\n\r\n{self.body}".encode()
 
-    async def call(self, tally: Tally, request: bytes, entrances: Sequence[Entrance]) -> None:
+    async def call(self, calls: Calls, request: bytes, entrances: Sequence[Entrance]) -> None:
         while True:
-            late = self.loop.time() - (tally.began + tally.sent / self.rate)
+            late = self.loop.time() - (calls.began + calls.sent / self.rate)
             if late < 0:
                 await asyncio.sleep(-late)
                 continue
-            call = self.loop.create_task(self.ask(tally, request, entrances[tally.sent % len(entrances)]))
-            tally.sent += 1
-            tally.lateness = max(tally.lateness, late)
+            call = self.loop.create_task(self.ask(calls, request, entrances[calls.sent % len(entrances)]))
+            calls.sent += 1
+            calls.lateness = max(calls.lateness, late)
             self.calls.add(call)
             call.add_done_callback(self.calls.discard)
 
-    async def ask(self, tally: Tally, request: bytes, entrance: Entrance) -> None:
+    async def ask(self, calls: Calls, request: bytes, entrance: Entrance) -> None:
         asked = self.loop.time()
         try:
             status = await asyncio.wait_for(entrance.ask(request), PATIENCE)
         except (OSError, EOFError, asyncio.TimeoutError):
             status = 0
-        tally.statuses[status] += 1
-        tally.times.append(self.loop.time() - asked)
+        calls.statuses[status] += 1
+        calls.times.append(self.loop.time() - asked)

@@ -7,13 +7,11 @@ each test, as `cargo test` does. The SDK sleeps for 5 s in each regeneration, so
 from __future__ import annotations
 
 import io
-import os
 import sys
 import tempfile
 import threading
 import traceback
 import unittest
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -24,6 +22,7 @@ sys.path[:0] = [str(ROOT / "tools")]
 
 from harness import Processes, built, ended_by_signals  # noqa: E402
 from system import System  # noqa: E402
+from user import become_new_user  # noqa: E402
 
 
 class Report(unittest.TestResult):
@@ -88,12 +87,7 @@ def main(wanted: list[str]) -> int:
     scoregate = built("dev")
     with tempfile.TemporaryDirectory(prefix="scoregate-sdk-v1-") as name, ended_by_signals():
         folder = Path(name)
-        # The SDK keeps what it discovers in its user's home, for good; and where it runs in a git checkout, it says so
-        # in each service's properties.
-        os.environ["HOME"] = name
-        os.environ["AZUREML_LOG_DEPRECATION_WARNING_ENABLED"] = "False"
-        os.chdir(folder)
-        warnings.simplefilter("ignore")
+        become_new_user(folder)
         suites = themes(wanted)
         from rig import Rig, SdkTest
 

@@ -1,6 +1,6 @@
 """`make test`: everything that can fail, and one line at the end.
 
-Runs `cargo test` over the workspace, the Python unit tests, Azure ML's SDK v1, Envoy's own check of every file in
+Runs `cargo test` over the workspace, the Python unit tests, Azure ML's SDKs, Envoy's own check of every file in
 envoy/, the demo, and the comparison of docs/threats.md with the tests that ran. An ignored or filtered test counts as a
 failure: nothing skips.
 """
@@ -61,15 +61,16 @@ def cargo(tally: Tally) -> dict[str, bool]:
     return test_program(tally, "Rust", "cargo", "test", "--workspace", "--no-fail-fast")
 
 
-def sdk_v1(tally: Tally) -> dict[str, bool]:
-    """Azure ML's real SDK v1, in the interpreter that has it."""
-    title("tests/sdk_v1")
+def sdk(tally: Tally, version: str, part: str) -> dict[str, bool]:
+    """One of Azure ML's real SDKs, in the interpreter that has it."""
+    name = f"sdk_{version}"
+    title(f"tests/{name}")
     try:
-        interpreter = program("azureml-core", "python")
+        interpreter = program(part, "python")
     except PartError as error:
-        tally.check("sdk_v1", str(error))
+        tally.check(name, str(error))
         return {}
-    return test_program(tally, "SDK v1", interpreter, HERE / "sdk_v1" / "main.py")
+    return test_program(tally, f"SDK {version}", interpreter, HERE / name / "main.py")
 
 
 def test_program(tally: Tally, kind: str, *command: str | Path, whole: bool = True) -> dict[str, bool]:
@@ -140,7 +141,8 @@ def main() -> int:
     tally = Tally()
     ran = cargo(tally)
     python(tally)
-    ran |= sdk_v1(tally)
+    ran |= sdk(tally, "v1", "azureml-core")
+    ran |= sdk(tally, "v2", "azure-ai-ml")
     envoy_files(tally)
     demo(tally)
     threats(tally, ran)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-import unittest
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -19,6 +18,7 @@ from azureml.core.model import Model
 from azureml.core.webservice import AciWebservice, AksWebservice, Webservice
 from azureml.exceptions import WebserviceException
 from harness import request
+from sdk import SystemTest
 from system import PREDICTIONS, ROWS, System
 
 
@@ -60,13 +60,8 @@ class Rig:
         return Workspace._from_service_context(context, _location="local")
 
 
-class SdkTest(unittest.TestCase):
-    """Tests of one theme, in order of their names. Themes run at the same time, so each has services of its own."""
-
-    # Set before the tests are run.
+class SdkTest(SystemTest):
     rig: ClassVar[Rig]
-    # Services that Envoy must have a route for.
-    scored: ClassVar[tuple[str, ...]] = ()
 
     @property
     def ws(self) -> Workspace:
@@ -90,10 +85,6 @@ class SdkTest(unittest.TestCase):
             yield
         for text in texts:
             self.assertIn(text, raised.exception.message)
-
-    def statuses(self, service: str, *credentials: str) -> list[int]:
-        """What Envoy says to a call with each of these."""
-        return [self.rig.system.score(service, credential).status for credential in credentials]
 
     def assert_scores(self, service: Webservice, caller: dict[str, str]) -> None:
         """`run` returns the model's numbers, and the model was told exactly this caller."""

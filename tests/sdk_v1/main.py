@@ -7,13 +7,14 @@ each test, as `cargo test` does. The SDK sleeps for 5 s in each regeneration, so
 from __future__ import annotations
 
 import io
+import re
 import sys
 import tempfile
 import threading
 import traceback
 import unittest
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -23,6 +24,8 @@ sys.path[:0] = [str(ROOT / "tools")]
 from harness import Processes, built, ended_by_signals  # noqa: E402
 from system import System  # noqa: E402
 from user import become_new_user  # noqa: E402
+
+TEST = re.compile(r"test_|t\d{3}b?_")
 
 
 class Report(unittest.TestResult):
@@ -54,9 +57,16 @@ class Report(unittest.TestResult):
         self.write(f"test {self.name(test)} ... FAILED\n" + "".join(traceback.format_exception(*error)))
 
 
+class Loader(unittest.TestLoader):
+    """Threat cases are tests too: `t092_...`, as docs/threats.md lists them."""
+
+    def getTestCaseNames(self, case: type[unittest.TestCase]) -> list[str]:
+        return [name for name in sorted(dir(case)) if TEST.match(name)]
+
+
 def themes(wanted: list[str]) -> list[unittest.TestSuite]:
     """The tests by class, those without a wanted one left out."""
-    loader = unittest.TestLoader()
+    loader = Loader()
     suites = []
     for module in loader.discover(str(HERE), pattern="test_*.py"):
         for suite in module:
@@ -89,14 +99,26 @@ def main(wanted: list[str]) -> int:
         folder = Path(name)
         become_new_user(folder)
         suites = themes(wanted)
-        from rig import Rig, SdkTest
-
-        scored = sorted({service for suite in suites for test in suite for service in test.scored})
-        with Processes(folder) as processes:
-            system = System(processes, folder, scoregate, scored)
-            system.start()
-            SdkTest.rig = Rig(system)
+        with ExitStack() as stack:
+            start_systems(stack, folder, scoregate, suites)
             return 1 if run(suites) else 0
+
+
+def start_systems(stack: ExitStack, folder: Path, scoregate: Path, suites: list[unittest.TestSuite]) -> None:
+    """One system for each set of settings that a theme wants."""
+    from rig import Rig
+
+    classes = {type(test) for suite in suites for test in suite}
+    for number, settings in enumerate(sorted({case.settings for case in classes})):
+        those = [case for case in classes if case.settings == settings]
+        scored = sorted({service for case in those for service in case.scored})
+        own = folder / f"system-{number}"
+        own.mkdir()
+        system = System(stack.enter_context(Processes(own)), own, scoregate, scored, settings=dict(settings))
+        system.start()
+        rig = Rig(system)
+        for case in those:
+            case.rig = rig
 
 
 if __name__ == "__main__":

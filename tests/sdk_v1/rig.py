@@ -9,7 +9,8 @@ import contextlib
 import io
 import threading
 import unittest
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from azureml._restclient.service_context import ServiceContext
@@ -18,7 +19,7 @@ from azureml.core.authentication import ArmTokenAuthentication
 from azureml.core.model import Model
 from azureml.core.webservice import AciWebservice, AksWebservice, Webservice
 from azureml.exceptions import WebserviceException
-from harness import request
+from harness import request, wait_until
 from system import PREDICTIONS, ROWS, System
 
 
@@ -67,6 +68,8 @@ class SdkTest(unittest.TestCase):
     rig: ClassVar[Rig]
     # Services that Envoy must have a route for.
     scored: ClassVar[tuple[str, ...]] = ()
+    # Of workspace and gate, as environment variables. Themes with the same settings share a system.
+    settings: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     @property
     def ws(self) -> Workspace:
@@ -79,6 +82,9 @@ class SdkTest(unittest.TestCase):
         service = Model.deploy(self.ws, name, [model], deployment_config=configuration, **arguments)
         service.wait_for_deployment()
         return service
+
+    def deploy_with_tokens(self, name: str) -> Webservice:
+        return self.deploy(name, AksWebservice.deploy_configuration(token_auth_enabled=True))
 
     def deploy_aci(self, name: str, **settings: Any) -> Webservice:
         return self.deploy(name, AciWebservice.deploy_configuration(cpu_cores=1, memory_gb=1, **settings))
@@ -95,11 +101,39 @@ class SdkTest(unittest.TestCase):
         """What Envoy says to a call with each of these."""
         return [self.rig.system.score(service, credential).status for credential in credentials]
 
+    def reasons(self, service: str) -> list[str]:
+        """Why each of the calls of a service so far was decided as it was, by Envoy's access log."""
+        system = self.rig.system
+        marker = f"/marker/{uuid.uuid4()}"
+        request("GET", system.entrance + marker)
+        # A single worker writes them in order.
+        lines = wait_until("the access log", lambda: until(marker, system.front.access_log()), 10)
+        return [line["reason"] for line in lines if line["path"] == f"/api/v1/service/{service}/score"]
+
     def assert_scores(self, service: Webservice, caller: dict[str, str]) -> None:
         """`run` returns the model's numbers, and the model was told exactly this caller."""
         answer = service.run(ROWS)
         self.assertEqual(answer["predictions"], PREDICTIONS)
         self.assertEqual(answer["caller"], {"service": service.name} | caller)
+
+
+def until(marker: str, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines, once that of this path is among them."""
+    return lines if any(line["path"] == marker for line in lines) else []
+
+
+def then(service: Webservice, method: str, action: Callable[[], None]) -> list[Any]:
+    """Does something once, between the first fetch of a credential and its use; returns all that is fetched."""
+    fetch, fetched = getattr(service, method), []
+
+    def fetch_and_act() -> Any:
+        fetched.append(fetch())
+        if len(fetched) == 1:
+            action()
+        return fetched[-1]
+
+    setattr(service, method, fetch_and_act)
+    return fetched
 
 
 def output_of(call: Any) -> str:

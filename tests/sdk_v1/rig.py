@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from azureml._restclient.service_context import ServiceContext
@@ -17,7 +18,7 @@ from azureml.core.authentication import ArmTokenAuthentication
 from azureml.core.model import Model
 from azureml.core.webservice import AciWebservice, AksWebservice, Webservice
 from azureml.exceptions import WebserviceException
-from harness import request
+from harness import request, wait_until
 from sdk import SystemTest
 from system import PREDICTIONS, ROWS, System
 
@@ -75,6 +76,9 @@ class SdkTest(SystemTest):
         service.wait_for_deployment()
         return service
 
+    def deploy_with_tokens(self, name: str) -> Webservice:
+        return self.deploy(name, AksWebservice.deploy_configuration(token_auth_enabled=True))
+
     def deploy_aci(self, name: str, **settings: Any) -> Webservice:
         return self.deploy(name, AciWebservice.deploy_configuration(cpu_cores=1, memory_gb=1, **settings))
 
@@ -86,11 +90,39 @@ class SdkTest(SystemTest):
         for text in texts:
             self.assertIn(text, raised.exception.message)
 
+    def reasons(self, service: str) -> list[str]:
+        """Why each of the calls of a service so far was decided as it was, by Envoy's access log."""
+        system = self.rig.system
+        marker = f"/marker/{uuid.uuid4()}"
+        request("GET", system.entrance + marker)
+        # A single worker writes them in order.
+        lines = wait_until("the access log", lambda: until(marker, system.front.access_log()), 10)
+        return [line["reason"] for line in lines if line["path"] == f"/api/v1/service/{service}/score"]
+
     def assert_scores(self, service: Webservice, caller: dict[str, str]) -> None:
         """`run` returns the model's numbers, and the model was told exactly this caller."""
         answer = service.run(ROWS)
         self.assertEqual(answer["predictions"], PREDICTIONS)
         self.assertEqual(answer["caller"], {"service": service.name} | caller)
+
+
+def until(marker: str, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines, once that of this path is among them."""
+    return lines if any(line["path"] == marker for line in lines) else []
+
+
+def then(service: Webservice, method: str, action: Callable[[], None]) -> list[Any]:
+    """Does something once, between the first fetch of a credential and its use; returns all that is fetched."""
+    fetch, fetched = getattr(service, method), []
+
+    def fetch_and_act() -> Any:
+        fetched.append(fetch())
+        if len(fetched) == 1:
+            action()
+        return fetched[-1]
+
+    setattr(service, method, fetch_and_act)
+    return fetched
 
 
 def output_of(call: Any) -> str:

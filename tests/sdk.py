@@ -6,6 +6,7 @@ Prints a line for each test, as `cargo test` does. Themes (classes) run at the s
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 import tempfile
@@ -17,11 +18,21 @@ from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any, ClassVar
 
+from certificates import make_certificate
 from harness import Processes, built, ended_by_signals
-from system import System
+from system import Certificate, System
 from user import become_new_user
 
 TEST = re.compile(r"test_|t\d{3}b?_")
+
+
+# What a model is told of its caller, beside the service.
+KEY = {"auth-mode": "key", "key-slot": "primary"}
+OPEN = {"auth-mode": "disabled"}
+
+
+def token_of(principal: str) -> dict[str, str]:
+    return {"auth-mode": "token", "subject": principal}
 
 
 class SystemTest(unittest.TestCase):
@@ -33,6 +44,8 @@ class SystemTest(unittest.TestCase):
     scored: ClassVar[tuple[str, ...]] = ()
     # Of workspace and gate, as environment variables. Themes with the same settings share a system.
     settings: ClassVar[tuple[tuple[str, str], ...]] = ()
+    # Whether the workspace is asked over https.
+    tls: ClassVar[bool] = False
 
     def statuses(self, service: str, *credentials: str | None) -> list[int]:
         """What Envoy says to a call with each of these."""
@@ -116,24 +129,37 @@ def main(tests: Path, wanted: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix=f"scoregate-{tests.name}-") as name, ended_by_signals():
         folder = Path(name)
         become_new_user(folder)
+        certificate = make_certificate(folder)
+        os.environ["REQUESTS_CA_BUNDLE"] = os.environ["SSL_CERT_FILE"] = str(certificate.ca)
         suites = themes(tests, wanted)
         with ExitStack() as stack:
-            start_systems(stack, folder, scoregate, suites)
+            for those in groups(suites):
+                own = Path(tempfile.mkdtemp(prefix="system-", dir=folder))
+                processes = stack.enter_context(Processes(own))
+                start_system(those, processes, own, scoregate, certificate)
             return 1 if run(tests, suites) else 0
 
 
-def start_systems(stack: ExitStack, folder: Path, scoregate: Path, suites: list[unittest.TestSuite]) -> None:
-    """One system for each set of settings that a theme wants."""
+def groups(suites: list[unittest.TestSuite]) -> list[list[type[SystemTest]]]:
+    """The classes by what they want of their system."""
+    by_wish: dict[object, list[type[SystemTest]]] = {}
+    for case in {type(test) for suite in suites for test in suite}:
+        by_wish.setdefault((case.tls, case.settings), []).append(case)
+    return list(by_wish.values())
+
+
+def start_system(
+    those: list[type[SystemTest]], processes: Processes, folder: Path, scoregate: Path, certificate: Certificate
+) -> None:
+    """The system of classes that want the same of it."""
     from rig import Rig
 
-    classes = {type(test) for suite in suites for test in suite}
-    for number, settings in enumerate(sorted({case.settings for case in classes})):
-        those = [case for case in classes if case.settings == settings]
-        scored = sorted({service for case in those for service in case.scored})
-        own = folder / f"system-{number}"
-        own.mkdir()
-        system = System(stack.enter_context(Processes(own)), own, scoregate, scored, settings=dict(settings))
-        system.start()
-        rig = Rig(system)
-        for case in those:
-            case.rig = rig
+    scored = sorted({service for case in those for service in case.scored})
+    settings, tls = dict(those[0].settings), those[0].tls
+    system = System(
+        processes, folder, scoregate, scored, settings=settings, certificate=certificate if tls else None
+    )
+    system.start()
+    rig = Rig(system)
+    for case in those:
+        case.rig = rig

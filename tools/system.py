@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,15 @@ from harness import ROOT, Answer, Failure, Process, Processes, answers, envoy_co
 from parts import program
 
 SCORING_SCRIPT = ROOT / "demo" / "score.py"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """PEM files: a CA, a server's certificate that it signed, and the server's key."""
+
+    ca: Path
+    chain: Path
+    key: Path
 
 
 class System:
@@ -25,11 +35,13 @@ class System:
         services: Iterable[str] = (),
         gates: int = 1,
         settings: Mapping[str, str] | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         """`services`: those that Envoy has a route for, beside `forecast` and `ranking`. `settings`: for workspace and
-        gates, as environment variables."""
+        gates, as environment variables. `certificate`: the workspace's, whose REST is then https."""
         self.processes, self.folder, self.scoregate, self.services = processes, folder, scoregate, services
         self.settings = settings or {}
+        self.certificate = certificate
         self.fronts = [Front(self, f"gate-{number}") for number in range(1, gates + 1)]
         # Who does not care gets the first.
         self.front = self.fronts[0]
@@ -64,11 +76,17 @@ class System:
             *(self.scoregate, "workspace", "--data-dir", self.folder / "workspace", "--addresses-file", ready),
             *("--workspace-listen", self.listen["workspace"], "--feed-listen", self.listen["feed"]),
             *("--admin-listen", self.listen["admin"], "--scoring-base-url", self.entrance),
-            env=self.settings,
+            env={**self.settings, **self.tls_settings()},
         )
         addresses = self.processes.wait("the workspace", lambda: read_json(ready), self.workspace)
         self.url = addresses["workspace"]
-        self.listen = {name: addresses[name].removeprefix("http://") for name in self.listen}
+        self.listen = {name: addresses[name].rpartition("//")[2] for name in self.listen}
+
+    def tls_settings(self) -> dict[str, str]:
+        if self.certificate is None:
+            return {}
+        files = {"CERTIFICATE": self.certificate.chain, "KEY": self.certificate.key}
+        return {f"SCOREGATE__WORKSPACE__TLS__{name}_FILE": str(file) for name, file in files.items()}
 
     def wait_for_gates(self) -> None:
         """Waits until the gates have found their workspace again: a change waits for connected gates only."""
@@ -91,6 +109,8 @@ class System:
         credential = credential_file or self.owner_credential()
         command = [str(self.scoregate), *arguments, "--credential-file", str(credential), "--output", "json"]
         env = os.environ | {"SCOREGATE_WORKSPACE": self.url}
+        if self.certificate is not None:
+            env["SCOREGATE_CA_FILE"] = str(self.certificate.ca)
         done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
         if done.returncode != 0:
             raise Failure(

@@ -23,15 +23,6 @@ from sdk import SystemTest
 from system import PREDICTIONS, ROWS, System
 
 
-# What a model is told of its caller, beside the service.
-KEY = {"auth-mode": "key", "key-slot": "primary"}
-OPEN = {"auth-mode": "disabled"}
-
-
-def token_of(principal: str) -> dict[str, str]:
-    return {"auth-mode": "token", "subject": principal}
-
-
 PRINTING = threading.Lock()
 
 

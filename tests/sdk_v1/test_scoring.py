@@ -5,7 +5,8 @@ from __future__ import annotations
 from unittest import mock
 
 from azureml.core.webservice import AksWebservice, Webservice
-from rig import KEY, OPEN, SdkTest, then, token_of
+from rig import SdkTest, then
+from sdk import KEY, OPEN, token_of
 from system import ROWS
 
 

@@ -12,7 +12,8 @@ import jwt
 from azureml.core.webservice import AksWebservice, Webservice
 from harness import answers, free_port, request
 from parts import program
-from rig import SdkTest, then, token_of
+from rig import SdkTest, then
+from sdk import token_of
 
 JWT_AUTHN = Path(__file__).resolve().parent / "jwt_authn.yaml"
 

@@ -53,6 +53,8 @@ pub(super) struct RunningWorkspace {
     pub health: Health,
     /// Base URL of its REST.
     pub url: String,
+    /// URL of its discovery document.
+    pub discovery: String,
     /// Where its feed listens.
     pub feed: ListenAddress,
 }
@@ -64,7 +66,7 @@ impl RunningWorkspace {
             feed: Some(self.feed.to_string()),
             workspace: Some(self.url.clone()),
             workspace_scope: Some(self.workspace.scope().to_string()),
-            discovery: Some(format!("{}/discovery/workspaces/{}", self.url, self.workspace.id())),
+            discovery: Some(self.discovery.clone()),
             ..Addresses::default()
         }
     }
@@ -96,6 +98,7 @@ pub(super) async fn start_workspace(
     let health = Health::not_ready("the workspace is starting").await;
     let url = config.public_url.clone().unwrap_or_else(|| rest_url(config, rest.address()));
     let urls = PublicUrls { base: url.clone(), scoring_base: config.scoring_base_url.clone() };
+    let discovery = urls.discovery(workspace.id());
     let router = http::router(workspace.clone(), urls);
     let feed_address = feed.address().clone();
     let shutdown = process.shutdown.clone();
@@ -112,7 +115,7 @@ pub(super) async fn start_workspace(
         let (workspace, health) = (workspace.clone(), health.clone());
         async move { workspace.run(feed, health, shutdown).await }
     });
-    Ok(RunningWorkspace { workspace, health, url, feed: feed_address })
+    Ok(RunningWorkspace { workspace, health, url, discovery, feed: feed_address })
 }
 
 async fn write_owner_credential(workspace: &Workspace, data_dir: &Path) -> Result<(), ServeError> {

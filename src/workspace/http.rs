@@ -18,9 +18,11 @@ mod online_endpoints;
 mod openid;
 mod operation;
 mod principals;
+mod resource_manager;
 mod service_object;
 mod service_request;
 mod services;
+mod session;
 mod urls;
 mod workspace;
 
@@ -83,6 +85,8 @@ fn endpoints() -> Vec<Endpoint> {
         artifacts::endpoint(),
     ];
     endpoints.extend(discovery::endpoints());
+    endpoints.extend(resource_manager::endpoints());
+    endpoints.extend(session::endpoints());
     endpoints.extend(models::endpoints());
     endpoints.extend(services::endpoints());
     endpoints.extend(online_endpoints::endpoints());

@@ -7,4 +7,5 @@ mod principals;
 mod restart;
 mod secrets;
 mod services;
+mod sessions;
 mod tokens;

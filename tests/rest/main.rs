@@ -15,6 +15,8 @@ mod online_endpoints;
 mod operations;
 mod outage;
 mod principals;
+mod resource_manager;
 mod services;
+mod session;
 mod tls;
 mod workspace;

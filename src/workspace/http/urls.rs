@@ -1,6 +1,7 @@
 //! The URLs that a workspace gives out, and the paths that it serves.
 
 use scoregate_authz::ComputeType;
+use uuid::Uuid;
 
 use crate::config::WorkspaceScope;
 use crate::workspace::ServiceRecord;
@@ -42,6 +43,12 @@ impl PublicUrls {
     /// The URL of the workspace as a resource of Azure's.
     pub(super) fn resource(&self, scope: &WorkspaceScope) -> String {
         format!("{}{scope}", self.base)
+    }
+
+    /// The URL of the discovery document of the workspace of this id.
+    #[must_use]
+    pub fn discovery(&self, workspace: Uuid) -> String {
+        format!("{}/discovery/workspaces/{workspace}", self.base)
     }
 
     /// Where callers score a service: where its tag says, or else at its path on the scoring base, which for a service of

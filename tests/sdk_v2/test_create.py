@@ -9,12 +9,13 @@ from rig import SdkTest
 
 class Create(SdkTest):
     def test_with_each_mode(self) -> None:
-        modes = {"key": ("key", "key"), "aml_token": ("aml_token", "token"), "disabled": ("", "disabled")}
-        for index, (given, (shown, kept)) in enumerate(modes.items()):
+        modes = {"key": ("key", True, False), "aml_token": ("aml_token", False, True), "disabled": ("", False, False)}
+        for index, (given, (shown, *flags)) in enumerate(modes.items()):
             endpoint = self.create(f"create-{index}", auth_mode=given)
             self.assertIsInstance(endpoint, KubernetesOnlineEndpoint)
             self.assertEqual((endpoint.auth_mode, endpoint.provisioning_state), (shown, "Succeeded"))
-            self.assertEqual(self.cli("service", "show", endpoint.name)["auth"], kept)
+            service = self.cli("service", "show", endpoint.name)
+            self.assertEqual([service["authEnabled"], service["aadAuthEnabled"]], flags)
 
     def test_has_keys_unless_told_otherwise(self) -> None:
         self.assertEqual(self.create("create-unsaid").auth_mode, "key")
@@ -37,9 +38,11 @@ class Create(SdkTest):
         with self.refused(HttpResponseError, "no managed online endpoints", "KubernetesOnlineEndpoint"):
             self.endpoints.begin_create_or_update(ManagedOnlineEndpoint(name="create-managed")).result()
 
-    def test_a_name_that_no_service_can_have_is_refused(self) -> None:
-        with self.refused(HttpResponseError, "`name` cannot be this"):
-            self.create("Create-Upper")
+    def test_letter_case_of_a_name_does_not_matter(self) -> None:
+        # The SDK makes an endpoint under a name in lower case, and asks for one as it is told.
+        self.assertEqual(self.create("Create-Case").name, "create-case")
+        self.assertEqual(self.endpoints.get("Create-Case").name, "create-case")
+        self.assertEqual(vars(self.endpoints.get_keys("CREATE-CASE")), vars(self.endpoints.get_keys("create-case")))
 
     def test_a_reader_may_not(self) -> None:
         endpoint = KubernetesOnlineEndpoint(name="create-rita", compute="aks")
@@ -70,11 +73,11 @@ class Update(SdkTest):
         endpoint.description, endpoint.tags = "new", {"b": "2"}
         self.endpoints.begin_create_or_update(endpoint).result()
         service = self.cli("service", "show", "update-read")
-        self.assertEqual((service["description"], service["tags"]), ("new", {"b": "2"}))
-        self.assertEqual(service["auth"], "disabled")
+        self.assertEqual((service["description"], service["kvTags"]), ("new", {"b": "2"}))
+        self.assertEqual((service["authEnabled"], service["aadAuthEnabled"]), (False, False))
 
     def test_of_aci_has_keys_or_nothing(self) -> None:
-        self.cli("service", "create", "update-aci", "--compute", "ACI")
+        self.cli("service", "create", "update-aci", "--compute-type", "ACI")
         endpoint = self.endpoints.get("update-aci")
         endpoint.auth_mode = "key"
         self.assertEqual(self.endpoints.begin_create_or_update(endpoint).result().auth_mode, "key")

@@ -28,7 +28,7 @@ class Listing(SdkTest):
             "list-aci-open": ("ACI", "disabled", ManagedOnlineEndpoint, ""),
         }
         for name, (compute, mode, *_) in cases.items():
-            self.cli("service", "create", name, "--compute", compute, "--auth", mode)
+            self.cli("service", "create", name, "--compute-type", compute, "--auth", mode)
         listed = {endpoint.name: endpoint for endpoint in self.endpoints.list()}
         for name, (_, _, kind, auth_mode) in cases.items():
             for endpoint in (listed[name], self.endpoints.get(name)):

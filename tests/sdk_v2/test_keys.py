@@ -34,7 +34,7 @@ class Keys(SdkTest):
         self.create("keys-seen")
         keys = self.endpoints.get_keys("keys-seen")
         seen = self.cli("key", "show", "keys-seen")
-        self.assertEqual((keys.primary_key, keys.secondary_key), (seen["primary"], seen["secondary"]))
+        self.assertEqual((keys.primary_key, keys.secondary_key), (seen["primaryKey"], seen["secondaryKey"]))
 
     def test_a_reader_does_not_see_them(self) -> None:
         self.create("keys-hidden")

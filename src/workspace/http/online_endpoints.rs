@@ -16,7 +16,12 @@ mod operation;
 mod read;
 mod regenerate_key;
 
-use super::access::Endpoint;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use super::Api;
+use super::access::{Endpoint, Name};
+use super::error::ApiError;
 
 pub(super) use attributes::ATTRIBUTE;
 
@@ -32,4 +37,17 @@ pub(super) fn endpoints() -> [Endpoint; 9] {
         deployments::endpoint(),
         operation::endpoint(),
     ]
+}
+
+/// The parameter `{name}` of a route. Azure's names of resources are the same in any letter case, and those of services
+/// are in lower case.
+struct EndpointName(String);
+
+impl FromRequestParts<Api> for EndpointName {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let Name(name) = Name::from_request_parts(parts, api).await?;
+        Ok(Self(name.to_ascii_lowercase()))
+    }
 }

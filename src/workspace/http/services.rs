@@ -15,7 +15,7 @@ use super::access::Endpoint;
 
 pub(super) use create::existing;
 pub(super) use list::{Query, page_object};
-pub(super) use list_keys::list_keys;
+pub(super) use list_keys::key_pair;
 pub(super) use regenerate_key::slot;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {

@@ -81,7 +81,7 @@ async fn create_refuses_what_is_not_here() {
         assert!(answer.message().starts_with(message), "{}", answer.message());
         assert_eq!(ask(&test, Method::GET, "/ep-1").await.status, 404);
     }
-    for name in ["My-Endpoint", "ep", "-ep", "ep_1"] {
+    for name in ["ep", "-ep", "ep_1"] {
         assert_eq!(put(&test, name, json!({})).await.status, 400, "{name}");
     }
 }

@@ -96,9 +96,11 @@ async fn readers_have_tokens_but_no_keys() {
 
 /// Azure's names of resources are the same in any letter case.
 #[tokio::test]
-async fn letter_case_of_the_scope_does_not_matter() {
+async fn letter_case_of_scope_and_name_does_not_matter() {
     let test = TestWorkspace::start().await;
-    let path =
-        TestWorkspace::resource("/onlineEndpoints").replace("/group/", "/GROUP/").replace("/ws/", "/Ws/");
-    assert_eq!(test.request(Method::GET, &path).send().await.status, 200);
+    let answer = make(&test, "Ep-1", json!({})).await;
+    assert_eq!(answer.body["name"], "ep-1");
+    let path = TestWorkspace::resource("/onlineEndpoints/EP-1");
+    let path = path.replace("/group/", "/GROUP/").replace("/ws/", "/Ws/");
+    assert_eq!(test.request(Method::GET, &path).send().await.body, answer.body);
 }

@@ -10,11 +10,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
 use scoregate_authz::ComputeType;
 
+use super::EndpointName;
 use super::endpoint_object::endpoint_object;
 use super::endpoint_request;
 use super::operation::headers_unless_enforced;
 use crate::workspace::http::Api;
-use crate::workspace::http::access::{Endpoint, Name};
+use crate::workspace::http::access::Endpoint;
 use crate::workspace::http::body::JsonBody;
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::service_request::CreateRequest;
@@ -28,7 +29,7 @@ pub(super) fn endpoint() -> Endpoint {
 
 async fn create_or_update(
     State(api): State<Api>,
-    Name(name): Name,
+    EndpointName(name): EndpointName,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let request = endpoint_request::read(&name, &body)?;

@@ -5,9 +5,10 @@ use axum::extract::State;
 use axum::routing::MethodFilter;
 use serde_json::{Value, json};
 
+use super::EndpointName;
 use crate::workspace::Role;
 use crate::workspace::http::Api;
-use crate::workspace::http::access::{Endpoint, Name};
+use crate::workspace::http::access::Endpoint;
 use crate::workspace::http::error::ApiError;
 
 pub(super) fn endpoint() -> Endpoint {
@@ -15,7 +16,7 @@ pub(super) fn endpoint() -> Endpoint {
     Endpoint::in_resource(MethodFilter::GET, path, Role::Reader, list)
 }
 
-async fn list(State(api): State<Api>, Name(name): Name) -> Result<Json<Value>, ApiError> {
+async fn list(State(api): State<Api>, EndpointName(name): EndpointName) -> Result<Json<Value>, ApiError> {
     api.workspace.service(&name).await?;
     Ok(Json(json!({ "value": [] })))
 }

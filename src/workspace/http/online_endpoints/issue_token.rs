@@ -6,8 +6,9 @@ use axum::routing::MethodFilter;
 use scoregate_authz::AuthMode;
 use serde_json::{Value, json};
 
+use super::EndpointName;
 use crate::workspace::http::Api;
-use crate::workspace::http::access::{Caller, Endpoint, Name};
+use crate::workspace::http::access::{Caller, Endpoint};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::{Role, WorkspaceError};
 
@@ -19,7 +20,7 @@ pub(super) fn endpoint() -> Endpoint {
 async fn issue_token(
     State(api): State<Api>,
     Caller(principal): Caller,
-    Name(name): Name,
+    EndpointName(name): EndpointName,
 ) -> Result<Json<Value>, ApiError> {
     match api.workspace.issue_token(&name, &principal, None) {
         Ok(issued) => Ok(Json(json!({

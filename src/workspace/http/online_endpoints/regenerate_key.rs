@@ -9,10 +9,11 @@ use axum::response::Response;
 use axum::routing::MethodFilter;
 use scoregate_authz::{PlainKey, Slot};
 
+use super::EndpointName;
 use super::operation::enforced_or_accepted;
 use crate::workspace::Role;
 use crate::workspace::http::Api;
-use crate::workspace::http::access::{Endpoint, Name};
+use crate::workspace::http::access::Endpoint;
 use crate::workspace::http::body::JsonBody;
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::members::Members;
@@ -25,7 +26,7 @@ pub(super) fn endpoint() -> Endpoint {
 
 async fn regenerate_key(
     State(api): State<Api>,
-    Name(name): Name,
+    EndpointName(name): EndpointName,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let members = Members::of_body(&body)?;

@@ -23,7 +23,7 @@ class Refusals(SdkTest):
         endpoints, rita = self.endpoints, self.rig.reader.online_endpoints
         nobody = self.rig.nobody.online_endpoints
         new = KubernetesOnlineEndpoint(name="refusals", compute="aks")
-        unknown = "no service is named `nobody-knows`"
+        unknown, stale = "no service is named `nobody-knows`", "has changed since it was read"
         cases = [
             (lambda: endpoints.get("nobody-knows"), ResourceNotFoundError, unknown),
             (lambda: endpoints.get_keys("nobody-knows"), ResourceNotFoundError, unknown),
@@ -36,7 +36,7 @@ class Refusals(SdkTest):
             (lambda: rita.get_keys("refusals"), HttpResponseError, FORBIDDEN),
             (lambda: rita.begin_regenerate_keys("refusals"), HttpResponseError, FORBIDDEN),
             (lambda: rita.begin_delete("refusals"), HttpResponseError, FORBIDDEN),
-            (lambda: self.regenerate_with_a_stale_key("refusals"), ResourceExistsError, "has changed since it was read"),
+            (lambda: self.regenerate_with_a_stale_key("refusals"), ResourceExistsError, stale),
         ]
         for number, (call, kind, text) in enumerate(cases):
             with self.subTest(number):

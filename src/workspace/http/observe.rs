@@ -75,8 +75,8 @@ impl Line {
 
 /// A route without the long prefix that most of them have.
 fn short(route: &str) -> &str {
-    let prefixes = [WORKSPACE_PATH, RESOURCE_PATH];
-    prefixes.iter().find_map(|prefix| route.strip_prefix(prefix)).unwrap_or(route)
+    let below = |prefix: &&str| route.strip_prefix(*prefix).filter(|rest| !rest.is_empty());
+    [WORKSPACE_PATH, RESOURCE_PATH].iter().find_map(below).unwrap_or(route)
 }
 
 /// The kind of a refusal, without any text of the client's.

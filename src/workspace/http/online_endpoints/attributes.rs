@@ -66,9 +66,9 @@ pub(super) struct Shown {
 impl Shown {
     pub(super) fn of(service: &ServiceRecord) -> Self {
         let kept = service.attributes.get(ATTRIBUTE).unwrap_or(&Value::Null);
-        let text = |name: &str, default: &str| kept[name].as_str().unwrap_or(default).into();
+        let text = |name: &str, default| Value::from(kept[name].as_str().unwrap_or(default));
         Self {
-            identity: identity(text(IDENTITY_TYPE, "SystemAssigned"), &kept[IDENTITIES]),
+            identity: identity(&text(IDENTITY_TYPE, "SystemAssigned"), &kept[IDENTITIES]),
             public_network_access: text(PUBLIC_NETWORK_ACCESS, "Enabled"),
             traffic: object(&kept[TRAFFIC]),
             mirror_traffic: object(&kept[MIRROR_TRAFFIC]),
@@ -76,7 +76,7 @@ impl Shown {
     }
 }
 
-fn identity(kind: Value, ids: &Value) -> Value {
+fn identity(kind: &Value, ids: &Value) -> Value {
     let mut identity = json!({ "type": kind });
     if let Some(ids) = ids.as_array().filter(|ids| !ids.is_empty()) {
         let entry = |id: &Value| (id.as_str().unwrap_or_default().to_owned(), json!({}));

@@ -17,6 +17,8 @@ use crate::admin::Health;
 
 /// How often the store is tried.
 const TICK: Duration = Duration::from_secs(1);
+/// What a store that does not work means.
+const EFFECT: &str = "changes are refused, keys and tokens issued from memory";
 
 /// Why the store does not work; `None` while it does.
 #[derive(Debug)]
@@ -67,20 +69,24 @@ impl Workspace {
 
     /// Tries the store from time to time, and says in its health how it is.
     pub(super) async fn watch_store(&self, health: &Health) {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut condition = self.inner.condition.0.subscribe();
-        loop {
-            tokio::select! {
-                _ = tick.tick() => self.try_store().await,
-                // The sender lives as long as the workspace.
-                _ = condition.changed() => {}
+        let try_it = async {
+            let mut tick = tokio::time::interval(TICK);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                self.try_store().await;
             }
-            let problem = condition.borrow_and_update().clone();
-            health.remark(problem.map(|problem| {
-                format!("changes are refused, keys and tokens issued from memory: {problem}")
-            }));
-        }
+        };
+        let tell = async {
+            let mut condition = self.inner.condition.0.subscribe();
+            loop {
+                let problem = condition.borrow_and_update().clone();
+                health.remark(problem.map(|problem| format!("{EFFECT}: {problem}")));
+                // The sender lives as long as the workspace.
+                let _ = condition.changed().await;
+            }
+        };
+        tokio::join!(try_it, tell);
     }
 
     async fn try_store(&self) {

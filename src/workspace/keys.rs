@@ -62,7 +62,7 @@ impl Workspace {
             operation: Some(operation.clone()),
             ..Change::default()
         };
-        let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &before.name))?;
+        let committed = self.commit(turn, change).await.map_err(refusal)?;
         Ok(committed.operation.unwrap_or(operation.operation))
     }
 

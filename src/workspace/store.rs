@@ -139,8 +139,8 @@ pub(super) struct Change {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommitError {
     /// Another service has the name.
-    #[error("the name is taken")]
-    NameTaken,
+    #[error("the name `{0}` is taken")]
+    NameTaken(ServiceName),
     /// Another service has a place.
     #[error("`{host}{prefix}` belongs to `{owner}`")]
     PlaceTaken { host: String, prefix: String, owner: ServiceName },

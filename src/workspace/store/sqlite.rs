@@ -14,9 +14,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use scoregate_authz::{ServiceUid, Version};
-use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::{
@@ -85,7 +85,8 @@ impl SqliteStore {
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
-        let writer = pool(1).connect_with(options.clone()).await?;
+        let writer = pool(1).before_acquire(|connection, _| Box::pin(is_usable(connection)));
+        let writer = writer.connect_with(options.clone()).await?;
         migrate(&writer).await?;
         let readers = pool(READERS).connect_with(options.pragma("query_only", "ON")).await?;
         let file = OpenedFile::at(path).map_err(|error| StoreError::Database(error.into()))?;
@@ -96,6 +97,14 @@ impl SqliteStore {
     fn writer(&self) -> Result<&SqlitePool, StoreError> {
         self.file.check().map(|()| &self.writer)
     }
+}
+
+/// After a write that failed, SQLite may have rolled the transaction back by itself, and `sqlx` still counts it as open: it
+/// would refuse every transaction after it. Such a connection is closed, and another one opened.
+async fn is_usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // What the last user of the connection left to be done is done before this.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// SQLite gives its log the mode of the file.

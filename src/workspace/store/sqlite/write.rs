@@ -80,7 +80,7 @@ async fn insert_service(tx: &mut Tx, record: &ServiceRecord, revision: u64) -> R
     .execute(&mut **tx)
     .await
     .map_err(StoreError::from)?;
-    if done.rows_affected() == 0 { Err(CommitError::NameTaken) } else { Ok(()) }
+    if done.rows_affected() == 0 { Err(CommitError::NameTaken(record.name.clone())) } else { Ok(()) }
 }
 
 async fn update_service(

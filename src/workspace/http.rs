@@ -15,6 +15,7 @@ mod members;
 mod model_id;
 mod models;
 mod observe;
+mod online_endpoints;
 mod openid;
 mod operation;
 mod principals;
@@ -51,6 +52,11 @@ impl Api {
     fn workspace_url(&self) -> String {
         self.urls.workspace(self.workspace.scope())
     }
+
+    /// The URL of this workspace as a resource of Azure's, to which `/onlineEndpoints` and the like are appended.
+    fn resource_url(&self) -> String {
+        self.urls.resource(self.workspace.scope())
+    }
 }
 
 /// The REST of a workspace.
@@ -85,6 +91,7 @@ fn endpoints() -> Vec<Endpoint> {
     endpoints.extend(session::endpoints());
     endpoints.extend(models::endpoints());
     endpoints.extend(services::endpoints());
+    endpoints.extend(online_endpoints::endpoints());
     endpoints.extend(principals::endpoints());
     endpoints
 }

@@ -78,6 +78,15 @@ fn routes_have_the_roles_of_the_design() {
     contributor POST   /services/{name}
     contributor POST   /services/validate/resource
     contributor POST   /services/validate/name/{name}
+    reader      GET    /onlineEndpoints
+    reader      GET    /onlineEndpoints/{name}
+    contributor PUT    /onlineEndpoints/{name}
+    contributor DELETE /onlineEndpoints/{name}
+    contributor POST   /onlineEndpoints/{name}/listKeys
+    contributor POST   /onlineEndpoints/{name}/regenerateKeys
+    reader      POST   /onlineEndpoints/{name}/token
+    reader      GET    /onlineEndpoints/{name}/deployments
+    reader      GET    /operationsStatus/{name}
     owner       GET    /scoregate/v1/principals
     owner       POST   /scoregate/v1/principals
     owner       DELETE /scoregate/v1/principals/{name}

@@ -110,6 +110,11 @@ impl TestWorkspace {
         self.data_dir.path()
     }
 
+    /// A path below the workspace's place in Azure's tree of resources.
+    pub(crate) fn resource(path: &str) -> String {
+        format!("{SCOPE}{path}")
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.request(Method::GET, &Self::path(path)).send().await
     }
@@ -276,7 +281,7 @@ impl Answer {
     }
 
     pub(crate) fn message(&self) -> &str {
-        self.body["message"].as_str().unwrap_or_default()
+        self.body["message"].as_str().or(self.body["error"]["message"].as_str()).unwrap_or_default()
     }
 }
 

@@ -12,6 +12,7 @@ mod discovery;
 mod harness;
 mod log;
 mod models;
+mod online_endpoints;
 mod operations;
 mod outage;
 mod principals;

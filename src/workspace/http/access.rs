@@ -89,6 +89,7 @@ impl Endpoint {
 fn only_method(filter: MethodFilter) -> Method {
     match filter {
         MethodFilter::POST => Method::POST,
+        MethodFilter::PUT => Method::PUT,
         MethodFilter::PATCH => Method::PATCH,
         MethodFilter::DELETE => Method::DELETE,
         _ => Method::GET,

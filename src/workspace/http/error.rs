@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use scoregate_authz::Slot;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::urls::is_resource;
 use crate::workspace::{Role, WorkspaceError};
 
 /// Why a request was not carried out. Nothing was changed.
@@ -95,9 +97,33 @@ pub(super) enum ApiError {
         /// What is wrong with it. Never its value.
         problem: String,
     },
+    /// The key that is to be replaced is not the one that the client has read.
+    #[error("the {slot} key of `{name}` has changed since it was read: read the keys again")]
+    StaleKey {
+        /// The service.
+        name: String,
+        /// Which key.
+        slot: Slot,
+    },
     /// The workspace refused.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+}
+
+/// The shape in which a client reads what went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// That of Azure's model management service.
+    ModelManagement,
+    /// That of Azure's Resource Manager.
+    ResourceManager,
+}
+
+impl Dialect {
+    /// That of the clients who ask for this path.
+    pub(super) fn of(path: &str) -> Self {
+        if is_resource(path) { Self::ResourceManager } else { Self::ModelManagement }
+    }
 }
 
 impl ApiError {
@@ -112,6 +138,7 @@ impl ApiError {
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::UnknownPath | Self::ForeignScope | Self::Unknown { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::StaleKey { .. } => StatusCode::CONFLICT,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoSecret
@@ -124,8 +151,28 @@ impl ApiError {
         }
     }
 
-    /// The body, in the shape of Azure's model management service.
-    pub(super) fn body(&self, request: Uuid) -> Value {
+    /// The body that tells a client.
+    pub(super) fn body(&self, dialect: Dialect, request: Uuid) -> Value {
+        match dialect {
+            Dialect::ModelManagement => self.model_management_body(request),
+            Dialect::ResourceManager => self.resource_manager_body(),
+        }
+    }
+
+    fn resource_manager_body(&self) -> Value {
+        let details: Vec<Value> = self.detail().into_iter().collect();
+        let target = details.first().map(|detail| detail["target"].clone());
+        json!({
+            "error": {
+                "code": code(self.status()),
+                "message": self.to_string(),
+                "target": target,
+                "details": details,
+            },
+        })
+    }
+
+    fn model_management_body(&self, request: Uuid) -> Value {
         let status = self.status();
         let details: Vec<Value> = self.detail().into_iter().collect();
         let mut body = json!({

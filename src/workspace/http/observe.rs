@@ -8,11 +8,12 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::access::Caller;
-use super::error::ApiError;
-use super::urls::WORKSPACE_PATH;
+use super::error::{ApiError, Dialect};
+use super::urls::{RESOURCE_PATH, WORKSPACE_PATH};
 use crate::workspace::WorkspaceError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -22,13 +23,14 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
     let id = Uuid::new_v4();
     let started = Instant::now();
     let method = request.method().clone();
+    let dialect = Dialect::of(request.uri().path());
     let route = request.extensions().get::<MatchedPath>().cloned();
 
     let mut response = next.run(request).await;
 
     let error = response.extensions_mut().remove::<Arc<ApiError>>();
     if let Some(error) = &error {
-        explain(&mut response, error, id);
+        explain(&mut response, &error.body(dialect, id));
     }
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -39,11 +41,11 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
     response
 }
 
-fn explain(response: &mut Response, error: &ApiError, id: Uuid) {
+fn explain(response: &mut Response, body: &Value) {
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response.headers_mut().remove(header::CONTENT_LENGTH);
-    *response.body_mut() = Body::from(error.body(id).to_string());
+    *response.body_mut() = Body::from(body.to_string());
 }
 
 /// A line of the log. It has the route, not the path: a path is the client's text and may hold anything.
@@ -71,9 +73,10 @@ impl Line {
     }
 }
 
-/// A route without the long prefix that all of them have in common.
+/// A route without the long prefix that most of them have.
 fn short(route: &str) -> &str {
-    route.strip_prefix(WORKSPACE_PATH).unwrap_or(route)
+    let prefixes = [WORKSPACE_PATH, RESOURCE_PATH];
+    prefixes.iter().find_map(|prefix| route.strip_prefix(prefix)).unwrap_or(route)
 }
 
 /// The kind of a refusal, without any text of the client's.
@@ -93,6 +96,7 @@ fn code(error: &ApiError) -> &'static str {
         | ApiError::MalformedJson { .. }
         | ApiError::DuplicateMember { .. } => "bad_body",
         ApiError::Invalid { .. } => "invalid",
+        ApiError::StaleKey { .. } => "stale_key",
         ApiError::Workspace(_) => "workspace",
     }
 }

@@ -14,6 +14,9 @@ pub(super) const WORKSPACE_PATH: &str = "/modelmanagement/v1.0/subscriptions/{su
 pub(super) const RESOURCE_PATH: &str = "/subscriptions/{subscription}/resourceGroups/{resource_group}\
     /providers/Microsoft.MachineLearningServices/workspaces/{workspace}";
 
+/// Where Azure's tree of resources begins.
+const RESOURCES: &str = "/subscriptions";
+
 /// Where the workspace and what is in it are said to be.
 pub(super) const LOCATION: &str = "local";
 
@@ -37,6 +40,11 @@ impl PublicUrls {
         format!("{}/modelmanagement/v1.0{scope}", self.base)
     }
 
+    /// The URL of the workspace as a resource of Azure's.
+    pub(super) fn resource(&self, scope: &WorkspaceScope) -> String {
+        format!("{}{scope}", self.base)
+    }
+
     /// The URL of the discovery document of the workspace of this id.
     #[must_use]
     pub fn discovery(&self, workspace: Uuid) -> String {
@@ -56,6 +64,11 @@ impl PublicUrls {
             _ => format!("{base}{path}"),
         })
     }
+}
+
+/// Whether a path is in Azure's tree of resources, whose clients read errors in a shape of their own.
+pub(super) fn is_resource(path: &str) -> bool {
+    path.get(..RESOURCES.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESOURCES))
 }
 
 /// `score` at or below a prefix.

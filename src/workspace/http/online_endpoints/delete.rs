@@ -1,0 +1,24 @@
+//! `DELETE {workspace}/onlineEndpoints/{name}`: 204 where there is none, as Resource Manager has it.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodFilter;
+
+use super::EndpointName;
+use super::operation::enforced_or_accepted;
+use crate::workspace::Role;
+use crate::workspace::http::Api;
+use crate::workspace::http::access::Endpoint;
+use crate::workspace::http::error::ApiError;
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint::in_resource(MethodFilter::DELETE, "/onlineEndpoints/{name}", Role::Contributor, delete)
+}
+
+async fn delete(State(api): State<Api>, EndpointName(name): EndpointName) -> Result<Response, ApiError> {
+    match api.workspace.delete_service(&name).await? {
+        Some(operation) => enforced_or_accepted(&api, &operation).await,
+        None => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}

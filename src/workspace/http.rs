@@ -6,6 +6,7 @@ mod access;
 mod artifacts;
 mod attributes;
 mod body;
+mod compute;
 mod discovery;
 mod error;
 mod json_patch;
@@ -83,6 +84,7 @@ fn endpoints() -> Vec<Endpoint> {
         workspace::endpoint(),
         operation::endpoint(),
         artifacts::endpoint(),
+        compute::endpoint(),
     ];
     endpoints.extend(discovery::endpoints());
     endpoints.extend(resource_manager::endpoints());

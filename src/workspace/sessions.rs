@@ -188,7 +188,7 @@ impl Workspace {
             return None;
         }
         let credential = self.inner.roster.credential_of(&claims.sub)?;
-        (credential_mark(&credential) == claims.cred).then(|| Proof {
+        (credential_mark(&credential) == claims.cred).then_some(Proof {
             signing_key: header.kid,
             credential,
             not_before: claims.nbf,

@@ -53,13 +53,14 @@ fn routes_have_the_roles_of_the_design() {
     reader      GET    /scoregate/v1/workspace
     reader      GET    /operations/{name}
     contributor POST   /artifacts/batch/metadata/{origin}/{container}
+    reader      GET    /computes/{name}
     anonymous   GET    /discovery
     anonymous   GET    /discovery/workspaces/{name}
     anonymous   GET    /metadata/endpoints
     reader      GET    /subscriptions
     reader      GET    
-    reader      GET    /subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/workspaces
-    reader      GET    /subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices/workspaces
+    reader      GET    /subscriptions/{subscription}/resources
+    reader      GET    /subscriptions/{subscription}/resourceGroups/{resource_group}/resources
     secret      GET    /msi/token
     secret      GET    /msi/token/
     secret      POST   /msi/token

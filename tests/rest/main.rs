@@ -7,6 +7,7 @@ mod access;
 mod artifacts;
 mod bad_input;
 mod cli;
+mod compute;
 mod discovery;
 mod harness;
 mod log;

@@ -2,10 +2,10 @@
 
 use reqwest::Method;
 use scoregate::workspace::Role;
+use serde_json::json;
 
 use crate::harness::{Answer, TestWorkspace};
 
-const GROUP: &str = "/subscriptions/sub/resourceGroups/group/providers";
 const WORKSPACE: &str = "/subscriptions/sub/resourceGroups/group\
     /providers/Microsoft.MachineLearningServices/workspaces/ws";
 
@@ -29,7 +29,7 @@ async fn metadata_leads_back_here() {
             "{base}"
           ],
           "identityProvider": "AAD",
-          "loginEndpoint": "{base}",
+          "loginEndpoint": "{base}/adfs",
           "tenant": "{uuid}"
         },
         "graphAudience": "{base}",
@@ -111,13 +111,18 @@ async fn workspace_of_another_name_is_404() {
 }
 
 #[tokio::test]
-async fn workspaces_of_group_and_subscription_is_the_one() {
+async fn resources_of_group_and_subscription_are_the_workspace() {
     let test = TestWorkspace::start().await;
     let workspace = test.request(Method::GET, WORKSPACE).send().await.body;
-    for path in [GROUP, "/subscriptions/sub/providers"] {
-        let path = format!("{path}/Microsoft.MachineLearningServices/workspaces");
-        let answer = test.request(Method::GET, &path).send().await;
-        assert_eq!((answer.status.as_u16(), &answer.body["value"]), (200, &serde_json::json!([workspace])));
+    for path in ["/subscriptions/sub/resources", "/subscriptions/sub/resourceGroups/group/resources"] {
+        for (filter, expected) in [
+            ("", json!([workspace])),
+            ("?$filter=resourceType+eq+'microsoft.machineLearningServices/workspaces'", json!([workspace])),
+            ("?$filter=resourceType+eq+'Microsoft.Storage/storageAccounts'", json!([])),
+        ] {
+            let answer = test.request(Method::GET, &format!("{path}{filter}")).send().await;
+            assert_eq!((answer.status.as_u16(), &answer.body["value"]), (200, &expected), "{filter}");
+        }
         let foreign = test.request(Method::GET, &path.replace("/sub/", "/other/")).send().await;
         assert_eq!(foreign.status, 404);
     }

@@ -22,7 +22,8 @@ pub(super) enum ApiError {
     Unauthenticated,
     /// No secret where one is exchanged for a session token.
     #[error(
-        "a session token is given for the credential of a principal: set MSI_SECRET (or IDENTITY_HEADER) to it"
+        "a session token is given for the credential of a principal: set MSI_SECRET to it, and \
+         APPSETTING_WEBSITE_SITE_NAME to anything (or IDENTITY_HEADER to it)"
     )]
     NoSecret,
     /// A secret that is not the credential of somebody who may have a session.

@@ -1,14 +1,16 @@
 //! `GET /msi/token`: a session token for a credential, as a managed identity of Azure's App Service gives one.
 //!
-//! Azure's clients ask here when `MSI_ENDPOINT` and `MSI_SECRET` are set (SDK v1, which appends a slash and sends the
-//! header `secret`), or `IDENTITY_ENDPOINT` and `IDENTITY_HEADER` (`azure-identity`, `x-identity-header`). The secret is a
-//! principal's credential. Without a secret they send a form, which proves nothing of who asks: it is refused.
+//! SDK v1 asks here when `MSI_ENDPOINT`, `MSI_SECRET` and `APPSETTING_WEBSITE_SITE_NAME` are set, with a slash at the end and
+//! the header `secret`; `azure-identity` when `IDENTITY_ENDPOINT` and `IDENTITY_HEADER` are, with `x-identity-header`. The
+//! secret is a principal's credential. Where only `MSI_ENDPOINT` is set, SDK v1 sends a form, which proves nothing of who
+//! asks: it is refused.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
+use hyper::ext::ReasonPhrase;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
@@ -25,7 +27,7 @@ pub(super) fn endpoints() -> [Endpoint; 3] {
     [
         Endpoint::new(MethodFilter::GET, PATH, Access::Secret, open),
         Endpoint::new(MethodFilter::GET, format!("{PATH}/"), Access::Secret, open),
-        Endpoint::new(MethodFilter::POST, PATH, Access::Secret, async || ApiError::NoSecret),
+        Endpoint::new(MethodFilter::POST, PATH, Access::Secret, refuse),
     ]
 }
 
@@ -48,6 +50,14 @@ async fn open(
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.extensions_mut().insert(Caller(principal));
     Ok(response)
+}
+
+/// SDK v1 does not show the body of a refusal, but the reason beside the status.
+async fn refuse() -> Response {
+    let mut response = ApiError::NoSecret.into_response();
+    let reason = ReasonPhrase::from_static(b"set MSI_SECRET, and APPSETTING_WEBSITE_SITE_NAME to anything");
+    response.extensions_mut().insert(reason);
+    response
 }
 
 /// The only one that was sent.

@@ -248,13 +248,13 @@ async fn a_header_or_signature_that_is_not_the_keys_is_refused() {
         format!("{}.{}", parts[0], parts[1]),
         format!("{token}.x"),
         format!("{token}="),
-        format!("{} ", token),
+        format!("{token} "),
         token[..token.len() - 2].to_owned(),
         "..".to_owned(),
         "x".repeat(1_000_000),
     ];
     for token in forged {
-        assert_eq!(workspace.authenticate_client(&token), None, "{:.100}", token);
+        assert_eq!(workspace.authenticate_client(&token), None, "{token:.100}");
     }
 }
 

@@ -15,6 +15,10 @@ const NAME: &str = "Scoregate";
 /// What cannot be found anywhere (RFC 2606, section 2): there is no storage in this cloud.
 const NOWHERE: &str = "scoregate.invalid";
 
+/// Where people would log in. Nothing is there. The name has clients look for nothing but this address: for another they
+/// would ask Azure whether it is a good one.
+const NO_LOGIN: &str = "/adfs";
+
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(MethodFilter::GET, "/metadata/endpoints", Access::Anonymous, list)
 }
@@ -26,7 +30,7 @@ async fn list(State(api): State<Api>) -> Json<Value> {
         "portal": base,
         "resourceManager": base,
         "authentication": {
-            "loginEndpoint": base,
+            "loginEndpoint": format!("{base}{NO_LOGIN}"),
             "audiences": [base],
             "tenant": api.workspace.id().to_string(),
             "identityProvider": "AAD",

@@ -22,6 +22,7 @@ mod principals;
 mod roster;
 mod series;
 mod services;
+mod sessions;
 mod signer;
 mod store;
 #[cfg(test)]
@@ -53,6 +54,7 @@ use keyring::Keyring;
 use operations::Operations;
 use roster::Roster;
 use series::Series;
+use sessions::Sessions;
 use signer::SigningKeys;
 use store::Store;
 use tokens::Tokens;
@@ -68,6 +70,7 @@ pub use gates::GateStatus;
 pub use issues::{Issue, IssueCount, IssueEvent, PrincipalIssues, ServiceIssues};
 pub use keyring::KeyringError;
 pub use opening::OpenError;
+pub use sessions::Session;
 pub use signer::SigningError;
 pub use store::StoreError;
 
@@ -103,6 +106,7 @@ struct Inner {
     roster: Roster,
     condition: Condition,
     tokens: Tokens,
+    sessions: Sessions,
     gates: Gates,
     operations: Operations,
     turns: Arc<tokio::sync::Mutex<()>>,

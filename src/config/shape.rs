@@ -160,6 +160,7 @@ pub struct Workspace {
     pub pepper_file: Option<String>,
     pub enforcement_timeout: Time,
     pub audit_retention: Retention,
+    pub tls: Tls,
     /// In place of the files, for environments that hand secrets over as variables.
     #[serde(skip_serializing)]
     pub master_key: Option<String>,
@@ -185,10 +186,21 @@ impl Default for Workspace {
             pepper_file: None,
             enforcement_timeout: Time::seconds(10),
             audit_retention: Retention::days(400),
+            tls: Tls::default(),
             master_key: None,
             pepper: None,
         }
     }
+}
+
+/// Both or none.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Tls {
+    /// PEM: the server's certificate, then those that lead to its CA.
+    pub certificate_file: Option<String>,
+    /// PEM.
+    pub key_file: Option<String>,
 }
 
 /// A duration written as `90s`, `1h 30m` or `500ms`.

@@ -7,6 +7,7 @@ mod artifacts;
 mod attributes;
 mod audit;
 mod body;
+mod compute;
 mod discovery;
 mod error;
 mod json_patch;
@@ -15,13 +16,16 @@ mod members;
 mod model_id;
 mod models;
 mod observe;
+mod online_endpoints;
 mod openid;
 mod operation;
 mod origin;
 mod principals;
+mod resource_manager;
 mod service_object;
 mod service_request;
 mod services;
+mod session;
 mod urls;
 mod workspace;
 
@@ -32,7 +36,7 @@ use axum::{Router, middleware};
 use access::Endpoint;
 use error::ApiError;
 
-pub use crate::http_server::serve;
+pub use crate::http_server::{serve, serve_tls};
 pub use access::{Access, Route};
 pub use urls::PublicUrls;
 
@@ -49,6 +53,11 @@ impl Api {
     /// The URL of this workspace, to which `/services` and the like are appended.
     fn workspace_url(&self) -> String {
         self.urls.workspace(self.workspace.scope())
+    }
+
+    /// The URL of this workspace as a resource of Azure's, to which `/onlineEndpoints` and the like are appended.
+    fn resource_url(&self) -> String {
+        self.urls.resource(self.workspace.scope())
     }
 }
 
@@ -78,10 +87,14 @@ fn endpoints() -> Vec<Endpoint> {
         operation::endpoint(),
         artifacts::endpoint(),
         audit::endpoint(),
+        compute::endpoint(),
     ];
     endpoints.extend(discovery::endpoints());
+    endpoints.extend(resource_manager::endpoints());
+    endpoints.extend(session::endpoints());
     endpoints.extend(models::endpoints());
     endpoints.extend(services::endpoints());
+    endpoints.extend(online_endpoints::endpoints());
     endpoints.extend(principals::endpoints());
     endpoints
 }

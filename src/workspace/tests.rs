@@ -10,4 +10,5 @@ mod principals;
 mod restart;
 mod secrets;
 mod services;
+mod sessions;
 mod tokens;

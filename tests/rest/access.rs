@@ -30,7 +30,7 @@ async fn ask(test: &TestWorkspace, route: &Route, credential: Option<&str>) -> A
 
 fn guarded() -> impl Iterator<Item = (Route, Role)> {
     routes().into_iter().filter_map(|route| match route.access {
-        Access::Anonymous => None,
+        Access::Anonymous | Access::Secret => None,
         Access::Role(needed) => Some((route, needed)),
     })
 }
@@ -41,6 +41,7 @@ fn routes_have_the_roles_of_the_design() {
         let path = route.path.split("/workspaces/{workspace}").last().unwrap_or_default();
         let access = match route.access {
             Access::Anonymous => "anonymous",
+            Access::Secret => "secret",
             Access::Role(role) => role.as_str(),
         };
         format!("{access:<11} {:<6} {path}", route.method.as_str())
@@ -53,8 +54,17 @@ fn routes_have_the_roles_of_the_design() {
     reader      GET    /operations/{name}
     contributor POST   /artifacts/batch/metadata/{origin}/{container}
     owner       GET    /scoregate/v1/audit
+    reader      GET    /computes/{name}
     anonymous   GET    /discovery
     anonymous   GET    /discovery/workspaces/{name}
+    anonymous   GET    /metadata/endpoints
+    reader      GET    /subscriptions
+    reader      GET    
+    reader      GET    /subscriptions/{subscription}/resources
+    reader      GET    /subscriptions/{subscription}/resourceGroups/{resource_group}/resources
+    secret      GET    /msi/token
+    secret      GET    /msi/token/
+    secret      POST   /msi/token
     reader      GET    /models
     reader      GET    /models/{name}
     reader      GET    /services
@@ -70,6 +80,15 @@ fn routes_have_the_roles_of_the_design() {
     contributor POST   /services/{name}
     contributor POST   /services/validate/resource
     contributor POST   /services/validate/name/{name}
+    reader      GET    /onlineEndpoints
+    reader      GET    /onlineEndpoints/{name}
+    contributor PUT    /onlineEndpoints/{name}
+    contributor DELETE /onlineEndpoints/{name}
+    contributor POST   /onlineEndpoints/{name}/listKeys
+    contributor POST   /onlineEndpoints/{name}/regenerateKeys
+    reader      POST   /onlineEndpoints/{name}/token
+    reader      GET    /onlineEndpoints/{name}/deployments
+    reader      GET    /operationsStatus/{name}
     owner       GET    /scoregate/v1/principals
     owner       POST   /scoregate/v1/principals
     owner       DELETE /scoregate/v1/principals/{name}

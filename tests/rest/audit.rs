@@ -41,13 +41,14 @@ fn calls() -> Vec<Call> {
     let open = json!([{ "op": "replace", "path": "/authEnabled", "value": false }]);
     let key = json!({ "keyType": "Primary" });
     let robot = json!({ "name": "robot-2", "role": "reader" });
+    let endpoint = json!({ "properties": { "authMode": "Key", "compute": "aks" } });
     let none = || json!({});
     vec![
         call(Method::POST, "/services", new.clone(), Some("service_created")),
         call(Method::POST, "/services", over, Some("service_updated")),
         call(Method::PATCH, "/services/{name}", tags, Some("service_updated")),
         call(Method::PATCH, "/services/{name}", open, Some("service_updated")),
-        call(Method::POST, "/services/{name}/regenerateKeys", key, Some("key_regenerated")),
+        call(Method::POST, "/services/{name}/regenerateKeys", key.clone(), Some("key_regenerated")),
         call(Method::POST, "/services/{name}/listkeys", none(), None),
         call(Method::POST, "/services/{name}/token", none(), None),
         call(Method::POST, "/services/{name}", none(), None),
@@ -55,6 +56,12 @@ fn calls() -> Vec<Call> {
         call(Method::POST, "/services/validate/name/{name}", none(), None),
         call(Method::POST, "/artifacts/batch/metadata/{origin}/{container}", none(), None),
         call(Method::DELETE, "/services/{name}", none(), Some("service_deleted")),
+        call(Method::PUT, "/onlineEndpoints/{name}", endpoint, Some("service_updated")),
+        call(Method::POST, "/onlineEndpoints/{name}/regenerateKeys", key, Some("key_regenerated")),
+        call(Method::POST, "/onlineEndpoints/{name}/listKeys", none(), None),
+        call(Method::POST, "/onlineEndpoints/{name}/token", none(), None),
+        call(Method::DELETE, "/onlineEndpoints/{name}", none(), Some("service_deleted")),
+        call(Method::POST, "/msi/token", none(), None),
         call(Method::POST, "/scoregate/v1/principals", robot, Some("principal_created")),
         call(Method::DELETE, "/scoregate/v1/principals/{name}", none(), Some("principal_deleted")),
     ]

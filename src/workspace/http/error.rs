@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use scoregate_authz::Slot;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::urls::is_resource;
 use crate::workspace::{Role, WorkspaceError};
 
 /// Why a request was not carried out. Nothing was changed.
@@ -18,6 +20,17 @@ pub(super) enum ApiError {
     /// No bearer, or one that is nobody's: the two are not told apart.
     #[error("this needs the bearer credential of a principal of the workspace")]
     Unauthenticated,
+    /// No secret where one is exchanged for a session token.
+    #[error(
+        "a session token is given for the credential of a principal: set MSI_SECRET to it, and \
+         APPSETTING_WEBSITE_SITE_NAME to anything (or IDENTITY_HEADER to it)"
+    )]
+    NoSecret,
+    /// A secret that is not the credential of somebody who may have a session.
+    #[error(
+        "the secret is not the credential of a principal of the workspace: check MSI_SECRET (or IDENTITY_HEADER)"
+    )]
+    WrongSecret,
     /// The principal's role does not include the needed one.
     #[error("this needs the role `{needed}`; `{name}` is `{has}`", needed = .needed.as_str(), has = .has.as_str())]
     Forbidden {
@@ -84,9 +97,33 @@ pub(super) enum ApiError {
         /// What is wrong with it. Never its value.
         problem: String,
     },
+    /// The key that is to be replaced is not the one that the client has read.
+    #[error("the {slot} key of `{name}` has changed since it was read: read the keys again")]
+    StaleKey {
+        /// The service.
+        name: String,
+        /// Which key.
+        slot: Slot,
+    },
     /// The workspace refused.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+}
+
+/// The shape in which a client reads what went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// That of Azure's model management service.
+    ModelManagement,
+    /// That of Azure's Resource Manager.
+    ResourceManager,
+}
+
+impl Dialect {
+    /// That of the clients who ask for this path.
+    pub(super) fn of(path: &str) -> Self {
+        if is_resource(path) { Self::ResourceManager } else { Self::ModelManagement }
+    }
 }
 
 impl ApiError {
@@ -97,13 +134,15 @@ impl ApiError {
 
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Unauthenticated | Self::WrongSecret => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::UnknownPath | Self::ForeignScope | Self::Unknown { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::StaleKey { .. } => StatusCode::CONFLICT,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoFiles
+            Self::NoSecret
+            | Self::NoFiles
             | Self::BodyLost
             | Self::MalformedJson { .. }
             | Self::DuplicateMember { .. }
@@ -112,8 +151,28 @@ impl ApiError {
         }
     }
 
-    /// The body, in the shape of Azure's model management service.
-    pub(super) fn body(&self, request: Uuid) -> Value {
+    /// The body that tells a client.
+    pub(super) fn body(&self, dialect: Dialect, request: Uuid) -> Value {
+        match dialect {
+            Dialect::ModelManagement => self.model_management_body(request),
+            Dialect::ResourceManager => self.resource_manager_body(),
+        }
+    }
+
+    fn resource_manager_body(&self) -> Value {
+        let details: Vec<Value> = self.detail().into_iter().collect();
+        let target = details.first().map(|detail| detail["target"].clone());
+        json!({
+            "error": {
+                "code": code(self.status()),
+                "message": self.to_string(),
+                "target": target,
+                "details": details,
+            },
+        })
+    }
+
+    fn model_management_body(&self, request: Uuid) -> Value {
         let status = self.status();
         let details: Vec<Value> = self.detail().into_iter().collect();
         let mut body = json!({
@@ -166,7 +225,7 @@ fn code(status: StatusCode) -> String {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
-        if matches!(self, Self::Unauthenticated) {
+        if matches!(self, Self::Unauthenticated | Self::WrongSecret) {
             let challenge = HeaderValue::from_static(r#"Bearer realm="scoregate""#);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }

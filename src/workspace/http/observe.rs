@@ -8,11 +8,12 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::access::Caller;
-use super::error::ApiError;
-use super::urls::WORKSPACE_PATH;
+use super::error::{ApiError, Dialect};
+use super::urls::{RESOURCE_PATH, WORKSPACE_PATH};
 use crate::listen::Peer;
 use crate::workspace::{Issue, WorkspaceError};
 
@@ -27,6 +28,7 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let id = Uuid::new_v4();
     let started = Instant::now();
     let method = request.method().clone();
+    let dialect = Dialect::of(request.uri().path());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let peer = request.extensions().get::<Peer>().copied();
     request.extensions_mut().insert(RequestId(id));
@@ -35,7 +37,7 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
 
     let error = response.extensions_mut().remove::<Arc<ApiError>>();
     if let Some(error) = &error {
-        explain(&mut response, error, id);
+        explain(&mut response, &error.body(dialect, id));
     }
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -48,11 +50,11 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     response
 }
 
-fn explain(response: &mut Response, error: &ApiError, id: Uuid) {
+fn explain(response: &mut Response, body: &Value) {
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response.headers_mut().remove(header::CONTENT_LENGTH);
-    *response.body_mut() = Body::from(error.body(id).to_string());
+    *response.body_mut() = Body::from(body.to_string());
 }
 
 /// The target of the lines of requests that handed out keys or a token, so that a filter can keep them alone, or apart:
@@ -99,15 +101,18 @@ impl Line {
     }
 }
 
-/// A route without the long prefix that all of them have in common.
+/// A route without the long prefix that most of them have.
 fn short(route: &str) -> &str {
-    route.strip_prefix(WORKSPACE_PATH).unwrap_or(route)
+    let below = |prefix: &&str| route.strip_prefix(*prefix).filter(|rest| !rest.is_empty());
+    [WORKSPACE_PATH, RESOURCE_PATH].iter().find_map(below).unwrap_or(route)
 }
 
 /// The kind of a refusal, without any text of the client's.
 fn code(error: &ApiError) -> &'static str {
     match error {
         ApiError::Unauthenticated => "unauthenticated",
+        ApiError::NoSecret => "no_secret",
+        ApiError::WrongSecret => "wrong_secret",
         ApiError::Forbidden { .. } => "forbidden",
         ApiError::UnknownPath | ApiError::MethodNotAllowed => "no_route",
         ApiError::ForeignScope => "foreign_scope",
@@ -119,6 +124,7 @@ fn code(error: &ApiError) -> &'static str {
         | ApiError::MalformedJson { .. }
         | ApiError::DuplicateMember { .. } => "bad_body",
         ApiError::Invalid { .. } => "invalid",
+        ApiError::StaleKey { .. } => "stale_key",
         ApiError::Workspace(_) => "workspace",
     }
 }

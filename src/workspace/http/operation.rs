@@ -30,11 +30,14 @@ async fn read(
     Name(id): Name,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    let Ok(id) = id.parse() else {
-        return Err(ApiError::Unknown { kind: "operation", name: id });
-    };
-    let operation = api.workspace.operation_within(id, PATIENCE).await?;
+    let operation = operation_of(&api, &id).await?;
     Ok(Json(operation_object(&api, &operation, offset(query.as_deref().unwrap_or_default()))))
+}
+
+/// The operation of this id, when it has ended, or as it is when the patience has.
+pub(super) async fn operation_of(api: &Api, id: &str) -> Result<Operation, ApiError> {
+    let unknown = |_| ApiError::Unknown { kind: "operation", name: id.to_owned() };
+    Ok(api.workspace.operation_within(id.parse().map_err(unknown)?, PATIENCE).await?)
 }
 
 /// 202 with the operation, and with its URL in `Operation-Location`: without that header the clients fail.

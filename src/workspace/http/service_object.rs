@@ -3,6 +3,7 @@
 use scoregate_authz::{AuthMode, ComputeType};
 use serde_json::{Map, Value, json};
 
+use super::online_endpoints;
 use super::urls::PublicUrls;
 use crate::workspace::ServiceRecord;
 
@@ -13,6 +14,7 @@ use crate::workspace::ServiceRecord;
 pub(super) fn service_object(service: &ServiceRecord, urls: &PublicUrls) -> Value {
     let mut object = defaults(service.compute_type);
     overlay(&mut object, &service.attributes);
+    object.remove(online_endpoints::ATTRIBUTE);
     let Value::Object(own) = own_members(service, urls) else { return Value::Null };
     object.extend(own);
     if service.compute_type == ComputeType::Aks {

@@ -137,7 +137,11 @@ fn compute_type(members: &Members<'_>) -> Result<ComputeType, ApiError> {
     text.parse().map_err(|rule| ApiError::invalid("computeType", format!("cannot be this: {rule}")))
 }
 
-fn keys(members: &Members<'_>) -> Result<(Option<PlainKey>, Option<PlainKey>), ApiError> {
+/// Both keys of `keys`, of which either may be left to us.
+///
+/// # Errors
+/// Why one cannot be a key. Never what it is.
+pub(super) fn keys(members: &Members<'_>) -> Result<(Option<PlainKey>, Option<PlainKey>), ApiError> {
     let Some(keys) = members.object("keys")? else { return Ok((None, None)) };
     Ok((chosen_key(&keys, "primaryKey")?, chosen_key(&keys, "secondaryKey")?))
 }

@@ -14,6 +14,11 @@ mod validate;
 
 use super::access::Endpoint;
 
+pub(super) use create::existing;
+pub(super) use list::{Query, page_object};
+pub(super) use list_keys::key_pair;
+pub(super) use regenerate_key::slot;
+
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let mut endpoints = vec![
         list::endpoint(),

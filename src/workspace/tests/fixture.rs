@@ -103,6 +103,7 @@ fn config(data_dir: PathBuf) -> WorkspaceConfig {
         master_keys: master_keys(&[("m1", 1)]),
         enforcement_timeout: Duration::from_secs(10),
         audit_retention: Some(Duration::from_hours(400 * 24)),
+        tls: None,
     }
 }
 

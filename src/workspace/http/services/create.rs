@@ -34,7 +34,10 @@ async fn create(
 }
 
 /// The service that is to be overwritten, if there is one.
-async fn existing(api: &Api, request: &CreateRequest) -> Result<Option<ServiceRecord>, ApiError> {
+pub(in crate::workspace::http) async fn existing(
+    api: &Api,
+    request: &CreateRequest,
+) -> Result<Option<ServiceRecord>, ApiError> {
     let service = match api.workspace.service(request.new.name.as_str()).await {
         Ok(service) => service,
         Err(WorkspaceError::UnknownService(_)) => return Ok(None),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::workspace::http::Api;
 use crate::workspace::http::access::{Caller, Endpoint, Name};
 use crate::workspace::http::error::ApiError;
-use crate::workspace::{Issue, ListedKeys, Role};
+use crate::workspace::{Issue, KeyPair, ListedKeys, Role};
 
 pub(super) fn endpoint() -> Endpoint {
     Endpoint::in_workspace(MethodFilter::POST, "/services/{name}/listkeys", Role::Contributor, list_keys)
@@ -20,6 +20,10 @@ async fn list_keys(
     Name(name): Name,
 ) -> Result<(Extension<Issue>, Json<Value>), ApiError> {
     let ListedKeys { keys, issue } = api.workspace.list_keys(&name, &principal)?;
-    let body = json!({ "primaryKey": keys.primary.expose(), "secondaryKey": keys.secondary.expose() });
-    Ok((Extension(issue), Json(body)))
+    Ok((Extension(issue), Json(key_pair(&keys))))
+}
+
+/// Keys as clients read them.
+pub(in crate::workspace::http) fn key_pair(keys: &KeyPair) -> Value {
+    json!({ "primaryKey": keys.primary.expose(), "secondaryKey": keys.secondary.expose() })
 }

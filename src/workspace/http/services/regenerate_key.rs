@@ -34,7 +34,7 @@ async fn regenerate_key(
 }
 
 /// The SDK sends the word, clients generated from Azure's description the number.
-fn slot(members: &Members<'_>) -> Result<Slot, ApiError> {
+pub(in crate::workspace::http) fn slot(members: &Members<'_>) -> Result<Slot, ApiError> {
     match members.present("keyType") {
         Some(Value::String(word)) if word.eq_ignore_ascii_case("Primary") => Ok(Slot::Primary),
         Some(Value::String(word)) if word.eq_ignore_ascii_case("Secondary") => Ok(Slot::Secondary),

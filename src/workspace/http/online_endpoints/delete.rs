@@ -1,0 +1,28 @@
+//! `DELETE {workspace}/onlineEndpoints/{name}`: 204 where there is none, as Resource Manager has it.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodFilter;
+
+use super::EndpointName;
+use super::operation::enforced_or_accepted;
+use crate::workspace::http::Api;
+use crate::workspace::http::access::Endpoint;
+use crate::workspace::http::error::ApiError;
+use crate::workspace::{Origin, Role};
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint::in_resource(MethodFilter::DELETE, "/onlineEndpoints/{name}", Role::Contributor, delete)
+}
+
+async fn delete(
+    State(api): State<Api>,
+    origin: Origin,
+    EndpointName(name): EndpointName,
+) -> Result<Response, ApiError> {
+    match api.workspace.delete_service(&origin, &name).await? {
+        Some(operation) => enforced_or_accepted(&api, &operation).await,
+        None => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}

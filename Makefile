@@ -5,7 +5,7 @@ PYTHON ?= python3
 PARTS = $(PYTHON) tools/parts.py
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-long load fuzz fmt lint deny clean
+.PHONY: help build demo test test-long load bench fuzz fmt lint deny clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test-long: ## Run the tests that take minutes
 load: ## Measure checks per second and latency with ghz (see load/README.md)
 	$(PARTS) ghz
 	$(PYTHON) load/run.py
+
+bench: ## Measure what issuing a key or a token costs, at 10, 1,000 and 100,000 services
+	cargo bench --bench issuing
 
 fuzz: ## Fuzz each parser for FUZZ_SECONDS, 20 unless told (see fuzz/README.md)
 	$(PARTS) cargo-fuzz

@@ -4,6 +4,8 @@
 //! from it the feed. Nothing is published that is not stored.
 
 mod commits;
+mod condition;
+mod directory;
 mod domain;
 mod feed;
 mod gates;
@@ -15,6 +17,7 @@ mod opening;
 mod operations;
 mod policy;
 mod principals;
+mod roster;
 mod series;
 mod services;
 mod signer;
@@ -38,10 +41,14 @@ use crate::config::{WorkspaceConfig, WorkspaceScope};
 use crate::listen::Listener;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use commits::Turn;
+use condition::Condition;
+use directory::Directory;
 use gates::Gates;
 use image::Image;
 use keyring::Keyring;
 use operations::Operations;
+use roster::Roster;
 use series::Series;
 use signer::SigningKeys;
 use store::Store;
@@ -85,6 +92,9 @@ struct Inner {
     series: Series,
     /// INVARIANT: what the store holds, as of the last commit that was published.
     image: watch::Sender<Arc<Image>>,
+    directory: Directory,
+    roster: Roster,
+    condition: Condition,
     tokens: Tokens,
     gates: Gates,
     operations: Operations,
@@ -141,6 +151,7 @@ impl Workspace {
         let keep = async {
             tokio::select! {
                 () = self.keep() => {}
+                () = self.watch_store(&health) => {}
                 () = shutdown.stopping() => {}
             }
         };

@@ -83,7 +83,7 @@ async fn own_credential(workspace: &Workspace, data_dir: &Path) -> Result<Secret
     let failed = |error: WorkspaceError| ServeError::Workspace(error.into());
     if let Ok(text) = std::fs::read_to_string(&path) {
         let kept = SecretString::from(text);
-        let principal = workspace.authenticate(kept.expose_secret()).await.map_err(failed)?;
+        let principal = workspace.authenticate(kept.expose_secret());
         if principal.is_some_and(|principal| principal.role == Role::Gate) {
             return Ok(kept);
         }

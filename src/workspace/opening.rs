@@ -15,7 +15,7 @@ use super::policy;
 use super::series::Series;
 use super::signer::{self, SigningError, SigningKey, SigningKeys};
 use super::store::{
-    Change, CommitError, EntryWrite, SigningKeyRow, SqliteStore, Store, StoreError, WorkspaceRow,
+    Change, CommitError, EntryWrite, SigningKeyRow, SqliteStore, State, Store, StoreError, WorkspaceRow,
 };
 use super::{Inner, Workspace, timestamp};
 use crate::clock::Clock;
@@ -81,7 +81,8 @@ pub(super) async fn open(
     let opening = Opening { config, now: clock.now(), database, store, keyring };
     let row = opening.workspace().await?;
     let signing_keys = opening.signing_keys(&row.issuer).await?;
-    let image = opening.image().await?;
+    let State { version, entries, services, principals } = opening.state(&signing_keys, &row.issuer).await?;
+    let image = Image::new(version, entries, timestamp(opening.now));
     let gates = opening.gates().await?;
     let Opening { database, store, keyring, .. } = opening;
     let workspace = Workspace {
@@ -100,6 +101,9 @@ pub(super) async fn open(
             signing_keys,
             series: series(metrics, &image),
             image: watch::Sender::new(Arc::new(image)),
+            directory: super::Directory::new(services),
+            roster: super::Roster::new(principals),
+            condition: super::Condition::default(),
             tokens: super::Tokens::default(),
             gates,
             operations: super::Operations::default(),
@@ -173,7 +177,7 @@ impl Opening<'_> {
         Ok(row)
     }
 
-    /// All signing keys, with a new one if there is none of the configured algorithm; policy says the same of them.
+    /// All signing keys, with a new one if there is none of the configured algorithm.
     async fn signing_keys(&self, issuer: &str) -> Result<SigningKeys, OpenError> {
         let rows = self.store.signing_keys().await.map_err(|error| self.failed(error))?;
         let mut keys = rows.iter().map(|row| self.unsealed(row)).collect::<Result<Vec<_>, _>>()?;
@@ -181,7 +185,6 @@ impl Opening<'_> {
         if keys.last().is_none_or(|newest| newest.algorithm != algorithm) {
             keys.push(self.new_signing_key(algorithm, issuer).await?);
         }
-        self.write_verification_keys(&keys, issuer).await?;
         // One was made if there was none.
         SigningKeys::new(keys).ok_or(OpenError::SigningKey(SigningError::Generate(algorithm)))
     }
@@ -220,24 +223,24 @@ impl Opening<'_> {
         Ok(key)
     }
 
-    /// The issuer or the lifetime may have been configured anew.
-    async fn write_verification_keys(&self, keys: &[SigningKey], issuer: &str) -> Result<(), OpenError> {
-        let image = self.image().await?;
-        let mut entries: Vec<_> = keys.iter().map(|key| self.verification_key(key, issuer)).collect();
-        entries.retain(|entry| image.content(&entry.id) != entry.content.as_deref());
+    /// What is held in memory, after policy says of the signing keys what is configured: issuer and lifetime may be new.
+    async fn state(&self, keys: &SigningKeys, issuer: &str) -> Result<State, OpenError> {
+        let state = self.store.state().await.map_err(|error| self.failed(error))?;
+        let is_stored = |write: &EntryWrite| {
+            let stored = state.entries.iter().find(|row| row.id == write.id && !row.deleted);
+            stored.map(|row| row.content.as_slice()) == write.content.as_deref()
+        };
+        let mut entries: Vec<_> = keys.all().map(|key| self.verification_key(key, issuer)).collect();
+        entries.retain(|entry| !is_stored(entry));
         if entries.is_empty() {
-            return Ok(());
+            return Ok(state);
         }
-        self.commit(Change { entries, ..Change::default() }).await.map(|_| ())
+        self.commit(Change { entries, ..Change::default() }).await?;
+        self.store.state().await.map_err(|error| self.failed(error))
     }
 
     fn verification_key(&self, key: &SigningKey, issuer: &str) -> EntryWrite {
         policy::verification_key_entry(key, issuer, self.config.token_lifetime)
-    }
-
-    async fn image(&self) -> Result<Image, OpenError> {
-        let (version, rows) = self.store.entries().await.map_err(|error| self.failed(error))?;
-        Ok(Image::new(version, rows, timestamp(self.now)))
     }
 
     /// The registry, with the gates that were connected before the restart.

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use super::commits::to_its_end;
 use super::domain::{Principal, Role, WorkspaceError};
 use super::keyring::KeyringError;
 use super::store::{CredentialHash, PrincipalError};
@@ -22,22 +23,18 @@ const OWNER: &str = "owner";
 
 impl Workspace {
     /// Who has this credential; `None` if nobody.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn authenticate(&self, bearer: &str) -> Result<Option<Principal>, WorkspaceError> {
+    #[must_use]
+    pub fn authenticate(&self, bearer: &str) -> Option<Principal> {
         if bearer.len() != CREDENTIAL_LENGTH || !bearer.starts_with(CREDENTIAL_PREFIX) {
-            return Ok(None);
+            return None;
         }
-        Ok(self.inner.store.principal_with(&hash(bearer)).await?)
+        self.inner.roster.with_credential(&hash(bearer))
     }
 
     /// All principals, by name.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn principals(&self) -> Result<Vec<Principal>, WorkspaceError> {
-        Ok(self.inner.store.principals().await?)
+    #[must_use]
+    pub fn principals(&self) -> Vec<Principal> {
+        self.inner.roster.list()
     }
 
     /// Makes a principal. Its credential is shown this once: only a hash of it is kept.
@@ -53,7 +50,15 @@ impl Workspace {
         let principal = self.new_principal(name, role);
         let credential = new_credential()?;
         let hash = hash(credential.expose_secret());
-        self.inner.store.create_principal(&principal, &hash).await.map_err(|error| refusal(error, name))?;
+        let (workspace, new) = (self.clone(), principal.clone());
+        to_its_end(async move {
+            let _turn = workspace.turn().await?;
+            let created = workspace.inner.store.create_principal(&new, &hash).await;
+            created.map_err(|error| workspace.refusal(error, &new.name))?;
+            workspace.inner.roster.put(hash, new);
+            Ok::<_, WorkspaceError>(())
+        })
+        .await?;
         tracing::info!(principal = name, role = role.as_str(), "principal created");
         Ok((principal, credential))
     }
@@ -63,7 +68,15 @@ impl Workspace {
     /// # Errors
     /// There is none of this name, or it is the last owner.
     pub async fn delete_principal(&self, name: &str) -> Result<(), WorkspaceError> {
-        let role = self.inner.store.delete_principal(name).await.map_err(|error| refusal(error, name))?;
+        let (workspace, gone) = (self.clone(), name.to_owned());
+        let role = to_its_end(async move {
+            let _turn = workspace.turn().await?;
+            let deleted = workspace.inner.store.delete_principal(&gone).await;
+            let role = deleted.map_err(|error| workspace.refusal(error, &gone))?;
+            workspace.inner.roster.remove(&gone);
+            Ok::<_, WorkspaceError>(role)
+        })
+        .await?;
         if role == Role::Gate {
             self.inner.gates.end_of(name);
         }
@@ -86,18 +99,36 @@ impl Workspace {
     /// # Errors
     /// The store failed.
     pub async fn ensure_owner(&self) -> Result<Option<SecretString>, WorkspaceError> {
-        let principals = self.principals().await?;
-        if principals.iter().any(|principal| principal.role == Role::Owner) {
-            return Ok(None);
-        }
-        self.write_owner().await.map(Some)
+        if self.inner.roster.has_owner() { Ok(None) } else { self.write_owner().await.map(Some) }
     }
 
     async fn write_owner(&self) -> Result<SecretString, WorkspaceError> {
         let credential = new_credential()?;
         let principal = self.new_principal(OWNER, Role::Owner);
-        self.inner.store.replace_principal(&principal, &hash(credential.expose_secret())).await?;
+        let hash = hash(credential.expose_secret());
+        let workspace = self.clone();
+        to_its_end(async move {
+            let _turn = workspace.turn().await?;
+            let written = workspace.inner.store.replace_principal(&principal, &hash).await;
+            written.inspect_err(|error| workspace.note_failure(error))?;
+            workspace.inner.roster.put(hash, principal);
+            Ok::<_, WorkspaceError>(())
+        })
+        .await?;
         Ok(credential)
+    }
+
+    /// What a failed write means to whoever asked for it.
+    fn refusal(&self, error: PrincipalError, name: &str) -> WorkspaceError {
+        match error {
+            PrincipalError::NameTaken => WorkspaceError::PrincipalExists(name.to_owned()),
+            PrincipalError::Unknown => WorkspaceError::UnknownPrincipal(name.to_owned()),
+            PrincipalError::LastOwner => WorkspaceError::LastOwner(name.to_owned()),
+            PrincipalError::Store(error) => {
+                self.note_failure(&error);
+                error.into()
+            }
+        }
     }
 
     fn new_principal(&self, name: &str, role: Role) -> Principal {
@@ -130,13 +161,4 @@ fn hash(credential: &str) -> CredentialHash {
     let mut hash = CredentialHash::default();
     hash.copy_from_slice(digest(&SHA256, credential.as_bytes()).as_ref());
     hash
-}
-
-fn refusal(error: PrincipalError, name: &str) -> WorkspaceError {
-    match error {
-        PrincipalError::NameTaken => WorkspaceError::PrincipalExists(name.to_owned()),
-        PrincipalError::Unknown => WorkspaceError::UnknownPrincipal(name.to_owned()),
-        PrincipalError::LastOwner => WorkspaceError::LastOwner(name.to_owned()),
-        PrincipalError::Store(error) => error.into(),
-    }
 }

@@ -26,6 +26,8 @@ pub(super) struct Series {
     key: Gauge,
     token: Gauge,
     pub(super) gates_connected: Gauge,
+    /// 1 while the store works, 0 while it does not.
+    pub(super) store_up: Gauge,
     pub(super) changes: Counter,
     pub(super) tokens_issued: Counter,
     pub(super) tokens_reused: Counter,
@@ -49,6 +51,7 @@ impl Series {
             timed_out: of_state(OperationState::TimedOut),
             ..Self::default()
         };
+        series.store_up.set(1);
         metrics.register(|registry| {
             let registry = registry.sub_registry_with_prefix("workspace");
             registry.register(
@@ -60,6 +63,11 @@ impl Series {
                 "gates_connected",
                 "Gates that have the policy feed open",
                 series.gates_connected.clone(),
+            );
+            registry.register(
+                "store_up",
+                "1 while the database works; while it does not, changes are refused",
+                series.store_up.clone(),
             );
             registry.register("changes", "Committed changes", series.changes.clone());
             registry.register("tokens_issued", "Tokens signed", series.tokens_issued.clone());

@@ -69,26 +69,45 @@ impl Workspace {
         &self,
         new: NewService,
     ) -> Result<(ServiceRecord, Operation), WorkspaceError> {
-        let keys = KeyPair {
-            primary: keys::chosen_or_new(new.keys.0.clone())?,
-            secondary: keys::chosen_or_new(new.keys.1.clone())?,
-        };
-        check_keys(&new.name, &keys)?;
-        let turn = self.turn().await;
+        let name = new.name.clone();
+        let keys = new_keys(&new)?;
+        let turn = self.turn().await?;
         let mut record = self.new_record(new)?;
-        warn_if_open(&record, None);
-        let effect = format!("`{}` has been created", record.name);
-        let operation = self.new_operation("Create", &record.name, effect);
-        let change = Change {
-            service: Some(ServiceWrite::Create(Box::new(record.clone()))),
-            keys: Some((record.uid.clone(), self.seal_keys(&record.uid, &keys)?)),
-            entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
-            operation: Some(operation.clone()),
-            ..Change::default()
-        };
-        let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &record.name))?;
+        let mut change = Change::default();
+        self.add_creation(&record, &keys, &mut change)?;
+        let operation = self.new_operation("Create", &name, format!("`{name}` has been created"));
+        change.operation = Some(operation.clone());
+        let committed = self.commit(turn, change).await.map_err(refusal)?;
         record.revision = committed.revision;
         Ok((record, committed.operation.unwrap_or(operation.operation)))
+    }
+
+    /// Makes many services, all or none, in one commit.
+    ///
+    /// # Errors
+    /// Those of [`Workspace::create_service`], for the first one that has one.
+    pub async fn create_services(&self, new: Vec<NewService>) -> Result<(), WorkspaceError> {
+        let turn = self.turn().await?;
+        let mut change = Change::default();
+        for new in new {
+            let keys = new_keys(&new)?;
+            self.add_creation(&self.new_record(new)?, &keys, &mut change)?;
+        }
+        self.commit(turn, change).await.map_err(refusal)?;
+        Ok(())
+    }
+
+    fn add_creation(
+        &self,
+        record: &ServiceRecord,
+        keys: &KeyPair,
+        change: &mut Change,
+    ) -> Result<(), WorkspaceError> {
+        warn_if_open(record, None);
+        change.services.push(ServiceWrite::Create(Box::new(record.clone())));
+        change.keys.push((record.uid.clone(), self.seal_keys(&record.uid, keys)?));
+        change.entries.push(policy::service_entry(record, keys, &self.inner.pepper));
+        Ok(())
     }
 
     /// Changes a service.
@@ -120,21 +139,21 @@ impl Workspace {
         patch: Patch,
         operation: Option<OperationRow>,
     ) -> Result<(ServiceRecord, Option<Operation>), WorkspaceError> {
-        let turn = self.turn().await;
+        let turn = self.turn().await?;
         let before = self.service(name).await?;
         let keys = self.keys_of(&before).await?;
         let mut record = self.patched(&before, patch)?;
         warn_if_open(&record, Some(before.auth_mode));
         let change = Change {
             entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
-            service: Some(ServiceWrite::Update {
+            services: vec![ServiceWrite::Update {
                 record: Box::new(record.clone()),
                 expected: before.revision,
-            }),
+            }],
             operation,
             ..Change::default()
         };
-        let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &record.name))?;
+        let committed = self.commit(turn, change).await.map_err(refusal)?;
         record.revision = committed.revision;
         Ok((record, committed.operation))
     }
@@ -144,17 +163,22 @@ impl Workspace {
     /// # Errors
     /// The store failed.
     pub async fn delete_service(&self, name: &str) -> Result<Option<Operation>, WorkspaceError> {
-        let turn = self.turn().await;
+        let turn = self.turn().await?;
         let Some(record) = self.inner.store.service(name).await? else { return Ok(None) };
         let operation =
             self.new_operation("Delete", &record.name, format!("`{}` has been deleted", record.name));
+        let write = ServiceWrite::Delete {
+            uid: record.uid.clone(),
+            name: record.name.clone(),
+            expected: record.revision,
+        };
         let change = Change {
-            service: Some(ServiceWrite::Delete { uid: record.uid.clone(), expected: record.revision }),
+            services: vec![write],
             entries: vec![policy::service_tombstone(&record.uid)],
             operation: Some(operation.clone()),
             ..Change::default()
         };
-        let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &record.name))?;
+        let committed = self.commit(turn, change).await.map_err(refusal)?;
         self.inner.tokens.forget(&record.uid);
         Ok(Some(committed.operation.unwrap_or(operation.operation)))
     }
@@ -219,15 +243,23 @@ fn invalid(field: &str, problem: impl Into<String>) -> WorkspaceError {
     WorkspaceError::Invalid { field: field.to_owned(), problem: problem.into() }
 }
 
+/// The chosen keys of a service, or random ones.
+fn new_keys(new: &NewService) -> Result<KeyPair, WorkspaceError> {
+    let (primary, secondary) = new.keys.clone();
+    let keys = KeyPair { primary: keys::chosen_or_new(primary)?, secondary: keys::chosen_or_new(secondary)? };
+    check_keys(&new.name, &keys)?;
+    Ok(keys)
+}
+
 pub(super) fn check_keys(name: &ServiceName, keys: &KeyPair) -> Result<(), WorkspaceError> {
     let equal = keys.primary.expose() == keys.secondary.expose();
     if equal { Err(WorkspaceError::EqualKeys(name.clone())) } else { Ok(()) }
 }
 
 /// What a failed commit means to whoever asked for it.
-pub(super) fn refusal(error: CommitError, name: &ServiceName) -> WorkspaceError {
+pub(super) fn refusal(error: CommitError) -> WorkspaceError {
     match error {
-        CommitError::NameTaken => WorkspaceError::ServiceExists(name.clone()),
+        CommitError::NameTaken(name) => WorkspaceError::ServiceExists(name),
         CommitError::PlaceTaken { host, prefix, owner } => WorkspaceError::PlaceTaken { host, prefix, owner },
         CommitError::Store(error) => error.into(),
         CommitError::Stale => WorkspaceError::Store(error.into()),

@@ -9,7 +9,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use scoregate_authz::{ComputeType, EntryId, ServiceName, ServiceUid, TokenAlgorithm, Version};
+use scoregate_authz::{AuthMode, ComputeType, EntryId, ServiceName, ServiceUid, TokenAlgorithm, Version};
 use uuid::Uuid;
 
 use super::domain::{Operation, OperationState, Order, Principal, Role, ServiceRecord};
@@ -29,6 +29,12 @@ pub enum StoreError {
         /// Where.
         column: &'static str,
     },
+    /// The file is not where it was, or another one is in its place.
+    #[error("the database is not the file that was opened: it was moved, deleted or replaced")]
+    Gone,
+    /// It has not worked lately, and is not tried again before it is known to.
+    #[error("the database does not work: {0}")]
+    Down(String),
     /// Written by a later version of scoregate.
     #[error("the database has schema version {found}, and this scoregate knows up to {known}")]
     Newer {
@@ -85,7 +91,28 @@ pub(super) struct EntryWrite {
 pub(super) enum ServiceWrite {
     Create(Box<ServiceRecord>),
     Update { record: Box<ServiceRecord>, expected: u64 },
-    Delete { uid: ServiceUid, expected: u64 },
+    Delete { uid: ServiceUid, name: ServiceName, expected: u64 },
+}
+
+/// What must be known of a service to issue its keys and tokens.
+#[derive(Debug, Clone)]
+pub(super) struct IssuingRow {
+    pub(super) uid: ServiceUid,
+    pub(super) name: ServiceName,
+    pub(super) auth_mode: AuthMode,
+    pub(super) tokens_not_before: u64,
+    /// Both keys.
+    pub(super) sealed: Vec<u8>,
+}
+
+/// All that is held in memory, as of one moment.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) version: Version,
+    /// With tombstones.
+    pub(super) entries: Vec<EntryRow>,
+    pub(super) services: Vec<IssuingRow>,
+    pub(super) principals: Vec<(CredentialHash, Principal)>,
 }
 
 /// An operation with what is only kept to finish it.
@@ -101,8 +128,8 @@ pub(super) struct OperationRow {
 /// All that one commit changes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Change {
-    pub(super) service: Option<ServiceWrite>,
-    pub(super) keys: Option<(ServiceUid, Sealed)>,
+    pub(super) services: Vec<ServiceWrite>,
+    pub(super) keys: Vec<(ServiceUid, Sealed)>,
     pub(super) signing_key: Option<SigningKeyRow>,
     pub(super) entries: Vec<EntryWrite>,
     pub(super) operation: Option<OperationRow>,
@@ -112,8 +139,8 @@ pub(super) struct Change {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommitError {
     /// Another service has the name.
-    #[error("the name is taken")]
-    NameTaken,
+    #[error("the name `{0}` is taken")]
+    NameTaken(ServiceName),
     /// Another service has a place.
     #[error("`{host}{prefix}` belongs to `{owner}`")]
     PlaceTaken { host: String, prefix: String, owner: ServiceName },
@@ -183,8 +210,11 @@ pub(super) trait Store: Debug + Send + Sync {
     /// Commits a change and says which version it made.
     async fn commit(&self, change: Change) -> Result<Version, CommitError>;
 
-    /// The version, and all entries with tombstones, of one state.
-    async fn entries(&self) -> Result<(Version, Vec<EntryRow>), StoreError>;
+    /// All that is held in memory.
+    async fn state(&self) -> Result<State, StoreError>;
+
+    /// Whether changes would be stored: their lock can be had and, if it is to `write`, something is written.
+    async fn probe(&self, write: bool) -> Result<(), StoreError>;
 
     /// A service by name.
     async fn service(&self, name: &str) -> Result<Option<ServiceRecord>, StoreError>;
@@ -224,12 +254,6 @@ pub(super) trait Store: Debug + Send + Sync {
 
     /// The gates that were connected when the workspace ended. They are forgotten with this.
     async fn take_gates(&self) -> Result<Vec<String>, StoreError>;
-
-    /// Who has the credential of this hash.
-    async fn principal_with(&self, credential: &CredentialHash) -> Result<Option<Principal>, StoreError>;
-
-    /// All principals, by name.
-    async fn principals(&self) -> Result<Vec<Principal>, StoreError>;
 
     /// Makes a principal.
     async fn create_principal(

@@ -3,6 +3,7 @@
 mod feed;
 mod fixture;
 mod operations;
+mod outage;
 mod principals;
 mod restart;
 mod secrets;

@@ -6,7 +6,8 @@ use dashmap::DashMap;
 use scoregate_authz::{AuthMode, ServiceUid, UnixTime};
 
 use super::Workspace;
-use super::domain::{IssuedToken, Principal, ServiceRecord, WorkspaceError};
+use super::directory::IssuingService;
+use super::domain::{IssuedToken, Principal, WorkspaceError};
 use super::signer::{Claims, SigningError, SigningKey};
 
 /// Tokens by all that must be as it was for one to be handed out again.
@@ -40,16 +41,19 @@ impl Workspace {
     /// # Errors
     /// There is no service of this name, it is not in token mode, or the lifetime is below a second or longer than the
     /// configured one (field `expiresIn`).
-    pub async fn issue_token(
+    pub fn issue_token(
         &self,
         name: &str,
         principal: &Principal,
         lifetime: Option<Duration>,
     ) -> Result<IssuedToken, WorkspaceError> {
         self.check_lifetime(lifetime)?;
-        let service = self.service(name).await?;
+        let service = self.issuing_service(name)?;
         if service.auth_mode != AuthMode::Token {
-            return Err(WorkspaceError::NotInTokenMode { name: service.name, mode: service.auth_mode });
+            return Err(WorkspaceError::NotInTokenMode {
+                name: service.name.clone(),
+                mode: service.auth_mode,
+            });
         }
         let signing_key = self.signing_key();
         if let Some(lifetime) = lifetime {
@@ -108,7 +112,7 @@ impl Workspace {
 
     fn sign_token(
         &self,
-        service: &ServiceRecord,
+        service: &IssuingService,
         principal: &Principal,
         signing_key: &SigningKey,
         lifetime: Duration,

@@ -108,7 +108,7 @@ async fn guard_request(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let caller = Caller(authenticate(&api.workspace, request.headers()).await?);
+    let caller = Caller(authenticate(&api.workspace, request.headers())?);
     let mut response = match authorize(&caller.0, needed) {
         Ok(()) => {
             request.extensions_mut().insert(caller.clone());
@@ -124,9 +124,9 @@ async fn guard_request(
     Ok(response)
 }
 
-async fn authenticate(workspace: &Workspace, headers: &HeaderMap) -> Result<Principal, ApiError> {
+fn authenticate(workspace: &Workspace, headers: &HeaderMap) -> Result<Principal, ApiError> {
     let bearer = bearer(headers).ok_or(ApiError::Unauthenticated)?;
-    workspace.authenticate(bearer).await?.ok_or(ApiError::Unauthenticated)
+    workspace.authenticate(bearer).ok_or(ApiError::Unauthenticated)
 }
 
 /// The bearer credential of the only `Authorization` header (RFC 6750, section 2.1).

@@ -30,7 +30,7 @@ async fn a_new_gate_gets_everything_and_then_each_change() {
     workspace.create_service(new_service("first")).await.unwrap();
     let mut gate = served.gate("g").await;
     assert!(matches!(gate.take().await, Message::SnapshotPart(_)));
-    let keys = workspace.keys("first").await.unwrap();
+    let keys = workspace.keys("first").unwrap();
     assert_eq!(gate.decide("first", keys.secondary.expose(), now(&fixture)), "ok");
     let (second, _) = workspace.create_service(new_service("second")).await.unwrap();
     let message = change(gate.take().await);
@@ -87,7 +87,7 @@ async fn t025_a_deleted_service_is_gone_at_the_gate() {
     let fixture = Fixture::new();
     let served = Served::start(&fixture).await;
     let (made, _) = served.workspace.create_service(new_service("first")).await.unwrap();
-    let keys = served.workspace.keys("first").await.unwrap();
+    let keys = served.workspace.keys("first").unwrap();
     let mut gate = served.gate("g").await;
     gate.follow_to(made.revision).await;
     assert_eq!(gate.decide("first", keys.primary.expose(), now(&fixture)), "ok");
@@ -240,7 +240,7 @@ async fn a_gate_whose_principal_is_deleted_is_cut_off() {
     let served = Served::start(&fixture).await;
     let mut gate = served.gate("g").await;
     gate.take().await;
-    let principal = served.workspace.principals().await.unwrap().remove(0);
+    let principal = served.workspace.principals().remove(0);
     served.workspace.delete_principal(&principal.name).await.unwrap();
     let ended = loop {
         if let Err(status) = gate.next().await {

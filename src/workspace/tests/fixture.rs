@@ -136,7 +136,7 @@ impl Served {
     pub(super) async fn start(fixture: &Fixture) -> Self {
         let workspace = fixture.open().await;
         // One for each start, because its credential is not kept.
-        let name = format!("gate-{}", workspace.principals().await.unwrap().len());
+        let name = format!("gate-{}", workspace.principals().len());
         let (_, credential) = workspace.create_principal(&name, Role::Gate).await.unwrap();
         let listener = Listener::bind(&fixture.config.feed_listen).await.unwrap();
         let address = format!("http://{}", listener.address());

@@ -46,10 +46,10 @@ async fn t061_regenerate_succeeds_when_no_gate_accepts_the_old_key() {
         gate.ack().await;
     }
     for _ in 0..20 {
-        let old = workspace.keys("first").await.unwrap();
+        let old = workspace.keys("first").unwrap();
         let operation = workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
         assert_eq!(operation.state, OperationState::Running);
-        let new = workspace.keys("first").await.unwrap();
+        let new = workspace.keys("first").unwrap();
         for gate in &mut gates {
             assert_eq!(state(workspace, &operation).await, OperationState::Running);
             gate.follow_to(operation.revision).await;

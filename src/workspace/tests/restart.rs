@@ -24,7 +24,7 @@ async fn everything_is_there_after_a_restart() {
     let fixture = Fixture::new();
     let before = fixture.open().await;
     let (made, operation) = before.create_service(new_service("first")).await.unwrap();
-    let keys = before.keys("first").await.unwrap();
+    let keys = before.keys("first").unwrap();
     let (principal, credential) = before.create_principal("ci", Role::Reader).await.unwrap();
     let (id, issuer, jwks) = (before.id(), before.issuer().to_owned(), before.jwks());
     drop(before);
@@ -32,8 +32,8 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!((after.id(), after.issuer(), after.jwks()), (id, issuer.as_str(), jwks));
     assert_eq!(after.service("first").await.unwrap(), made);
     assert_eq!(after.operation(operation.id).await.unwrap(), operation);
-    assert_eq!(after.keys("first").await.unwrap().primary.expose(), keys.primary.expose());
-    assert_eq!(after.authenticate(credential.expose_secret()).await.unwrap(), Some(principal));
+    assert_eq!(after.keys("first").unwrap().primary.expose(), keys.primary.expose());
+    assert_eq!(after.authenticate(credential.expose_secret()), Some(principal));
 }
 
 #[tokio::test]
@@ -50,11 +50,11 @@ async fn open_with_a_new_current_master_key_reads_the_old_values() {
     let mut fixture = Fixture::new();
     let before = fixture.open().await;
     before.create_service(new_service("first")).await.unwrap();
-    let keys = before.keys("first").await.unwrap();
+    let keys = before.keys("first").unwrap();
     drop(before);
     fixture.config.master_keys = master_keys(&[("m2", 2), ("m1", 1)]);
     let after = fixture.open().await;
-    assert_eq!(after.keys("first").await.unwrap().primary.expose(), keys.primary.expose());
+    assert_eq!(after.keys("first").unwrap().primary.expose(), keys.primary.expose());
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ async fn no_secret_is_in_the_files_in_any_form() {
     let mut secrets = Vec::new();
     workspace.create_service(new_service("first")).await.unwrap();
     for chosen in [None, Some(PlainKey::choose("chosen-by-the-caller").unwrap()), None] {
-        let keys = workspace.keys("first").await.unwrap();
+        let keys = workspace.keys("first").unwrap();
         secrets.extend([keys.primary.expose().to_owned(), keys.secondary.expose().to_owned()]);
         workspace.regenerate_key("first", Slot::Primary, chosen).await.unwrap();
     }
@@ -27,7 +27,7 @@ async fn no_secret_is_in_the_files_in_any_form() {
     let token_service = NewService { auth: flags(false, true), ..new_service("second") };
     workspace.create_service(token_service).await.unwrap();
     let caller = Principal { name: "ci".to_owned(), role: Role::Reader, created_at: Timestamp::UNIX_EPOCH };
-    secrets.push(workspace.issue_token("second", &caller, None).await.unwrap().token);
+    secrets.push(workspace.issue_token("second", &caller, None).unwrap().token);
     let bytes = fixture.bytes();
     assert!(contains(&bytes, b"first"), "the log is not among the files");
     for secret in secrets {

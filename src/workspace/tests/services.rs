@@ -21,7 +21,7 @@ async fn create_makes_a_readable_service_with_two_keys() {
     assert_eq!(operation.state, OperationState::Succeeded);
     assert_eq!(operation.revision, made.revision);
     assert_eq!(workspace.service("first").await.unwrap(), made);
-    let keys = workspace.keys("first").await.unwrap();
+    let keys = workspace.keys("first").unwrap();
     assert_ne!(keys.primary.expose(), keys.secondary.expose());
     assert!(keys.primary.expose().starts_with("sgk_"));
 }
@@ -80,7 +80,7 @@ async fn t059_equal_keys_are_refused_at_create_and_regenerate() {
     workspace.create_service(different).await.unwrap();
     let error = workspace.regenerate_key("first", Slot::Primary, Some(key(two))).await.unwrap_err();
     assert!(matches!(error, WorkspaceError::EqualKeys(_)), "{error}");
-    assert_eq!(workspace.keys("first").await.unwrap().primary.expose(), one);
+    assert_eq!(workspace.keys("first").unwrap().primary.expose(), one);
 }
 
 #[tokio::test]
@@ -88,13 +88,13 @@ async fn regenerate_changes_one_slot_only() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     workspace.create_service(new_service("first")).await.unwrap();
-    let before = workspace.keys("first").await.unwrap();
+    let before = workspace.keys("first").unwrap();
     workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
-    let random = workspace.keys("first").await.unwrap();
+    let random = workspace.keys("first").unwrap();
     assert_ne!(random.primary.expose(), before.primary.expose());
     assert_eq!(random.secondary.expose(), before.secondary.expose());
     workspace.regenerate_key("first", Slot::Secondary, Some(key("chosen-by-the-caller"))).await.unwrap();
-    let chosen = workspace.keys("first").await.unwrap();
+    let chosen = workspace.keys("first").unwrap();
     assert_eq!(chosen.primary.expose(), random.primary.expose());
     assert_eq!(chosen.secondary.expose(), "chosen-by-the-caller");
 }
@@ -217,7 +217,7 @@ async fn delete_of_an_unknown_service_is_none() {
     workspace.create_service(new_service("first")).await.unwrap();
     let operation = workspace.delete_service("first").await.unwrap().unwrap();
     assert_eq!((operation.operation_type.as_str(), operation.state), ("Delete", OperationState::Succeeded));
-    assert!(matches!(workspace.keys("first").await, Err(WorkspaceError::UnknownService(_))));
+    assert!(matches!(workspace.keys("first"), Err(WorkspaceError::UnknownService(_))));
 }
 
 #[tokio::test]
@@ -225,11 +225,11 @@ async fn create_again_gives_another_uid_and_other_keys() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     let (first, _) = workspace.create_service(new_service("first")).await.unwrap();
-    let keys = workspace.keys("first").await.unwrap();
+    let keys = workspace.keys("first").unwrap();
     workspace.delete_service("first").await.unwrap();
     let (second, _) = workspace.create_service(new_service("first")).await.unwrap();
     assert!(second.uid > first.uid);
-    assert_ne!(workspace.keys("first").await.unwrap().primary.expose(), keys.primary.expose());
+    assert_ne!(workspace.keys("first").unwrap().primary.expose(), keys.primary.expose());
 }
 
 #[rstest]

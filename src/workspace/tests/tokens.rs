@@ -26,7 +26,7 @@ fn segment(token: &str, number: usize) -> Value {
 }
 
 async fn issue(workspace: &Workspace, name: &str) -> String {
-    workspace.issue_token(name, &caller("caller"), None).await.unwrap().token
+    workspace.issue_token(name, &caller("caller"), None).unwrap().token
 }
 
 #[rstest]
@@ -54,7 +54,7 @@ async fn issue_says_all_that_a_gate_requires() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     let (service, _) = workspace.create_service(token_service("first")).await.unwrap();
-    let issued = workspace.issue_token("first", &caller("caller"), None).await.unwrap();
+    let issued = workspace.issue_token("first", &caller("caller"), None).unwrap();
     assert_eq!((issued.refresh_after, issued.expires_at), (START + HOUR, START + 12 * HOUR));
     let header = segment(&issued.token, 0);
     let kid = workspace.jwks()["keys"][0]["kid"].clone();
@@ -81,7 +81,7 @@ async fn issue_gives_the_same_token_while_it_is_fresh() {
     let first = issue(&workspace, "first").await;
     fixture.clock.advance(Duration::from_secs(HOUR / 2));
     assert_eq!(issue(&workspace, "first").await, first);
-    let of_another = workspace.issue_token("first", &caller("another"), None).await.unwrap();
+    let of_another = workspace.issue_token("first", &caller("another"), None).unwrap();
     assert_ne!(of_another.token, first);
     fixture.clock.advance(Duration::from_secs(1));
     assert_ne!(issue(&workspace, "first").await, first);
@@ -100,7 +100,7 @@ async fn issue_for_a_shorter_time(#[case] lifetime: Duration, #[case] refresh: u
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     workspace.create_service(token_service("first")).await.unwrap();
-    let issued = workspace.issue_token("first", &caller("caller"), Some(lifetime)).await.unwrap();
+    let issued = workspace.issue_token("first", &caller("caller"), Some(lifetime)).unwrap();
     assert_eq!((issued.refresh_after - START, issued.expires_at - START), (refresh, expiry));
 }
 
@@ -113,7 +113,7 @@ async fn issue_for_an_impossible_time_is_refused(#[case] lifetime: Duration) {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     workspace.create_service(token_service("first")).await.unwrap();
-    match workspace.issue_token("first", &caller("caller"), Some(lifetime)).await.unwrap_err() {
+    match workspace.issue_token("first", &caller("caller"), Some(lifetime)).unwrap_err() {
         WorkspaceError::Invalid { field, .. } => assert_eq!(field, "expiresIn"),
         other => panic!("{other}"),
     }
@@ -124,7 +124,7 @@ async fn issue_for_a_service_in_another_mode_is_refused() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     workspace.create_service(new_service("first")).await.unwrap();
-    let error = workspace.issue_token("first", &caller("caller"), None).await.unwrap_err();
+    let error = workspace.issue_token("first", &caller("caller"), None).unwrap_err();
     assert!(matches!(error, WorkspaceError::NotInTokenMode { mode: AuthMode::Key, .. }), "{error}");
 }
 

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::super::Api;
 use super::super::access::{Access, Endpoint};
-use super::super::error::ApiError;
 use super::{PATH, principal_object};
 use crate::workspace::Role;
 
@@ -15,8 +14,8 @@ pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(MethodFilter::GET, PATH, Access::Role(Role::Owner), list)
 }
 
-async fn list(State(api): State<Api>) -> Result<Json<Value>, ApiError> {
-    let principals = api.workspace.principals().await?;
+async fn list(State(api): State<Api>) -> Json<Value> {
+    let principals = api.workspace.principals();
     let objects: Vec<Value> = principals.iter().map(principal_object).collect();
-    Ok(Json(json!({ "value": objects })))
+    Json(json!({ "value": objects }))
 }

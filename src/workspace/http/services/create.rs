@@ -37,12 +37,12 @@ async fn existing(api: &Api, request: &CreateRequest) -> Result<Option<ServiceRe
     if service.compute_type != request.new.compute_type {
         return Err(ApiError::invalid("computeType", "cannot be changed: delete the service first"));
     }
-    check_keys(api, &service, &request.new.keys).await?;
+    check_keys(api, &service, &request.new.keys)?;
     Ok(Some(service))
 }
 
 /// Keys are replaced one by one and never by the way: a request may name them only as they are.
-async fn check_keys(
+fn check_keys(
     api: &Api,
     service: &ServiceRecord,
     (primary, secondary): &(Option<PlainKey>, Option<PlainKey>),
@@ -50,7 +50,7 @@ async fn check_keys(
     if primary.is_none() && secondary.is_none() {
         return Ok(());
     }
-    let keys = api.workspace.keys(service.name.as_str()).await?;
+    let keys = api.workspace.keys(service.name.as_str())?;
     let is_same = |chosen: &Option<PlainKey>, present: &PlainKey| {
         chosen.as_ref().is_none_or(|chosen| chosen.expose() == present.expose())
     };

@@ -26,7 +26,7 @@ async fn issue_token(
     OptionalJsonBody(body): OptionalJsonBody,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let lifetime = body.as_ref().map_or(Ok(None), lifetime)?;
-    let issued = api.workspace.issue_token(&name, &principal, lifetime).await?;
+    let issued = api.workspace.issue_token(&name, &principal, lifetime)?;
     let body = json!({
         "accessToken": issued.token,
         "tokenType": "Bearer",

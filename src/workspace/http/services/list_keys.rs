@@ -15,6 +15,6 @@ pub(super) fn endpoint() -> Endpoint {
 }
 
 async fn list_keys(State(api): State<Api>, Name(name): Name) -> Result<Json<Value>, ApiError> {
-    let keys = api.workspace.keys(&name).await?;
+    let keys = api.workspace.keys(&name)?;
     Ok(Json(json!({ "primaryKey": keys.primary.expose(), "secondaryKey": keys.secondary.expose() })))
 }

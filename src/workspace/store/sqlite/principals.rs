@@ -6,21 +6,6 @@ use super::rows::{self, millis};
 use crate::workspace::domain::{Principal, Role};
 use crate::workspace::store::{CredentialHash, PrincipalError, StoreError};
 
-pub(super) async fn with_credential(
-    readers: &SqlitePool,
-    credential: &CredentialHash,
-) -> Result<Option<Principal>, StoreError> {
-    // How long the index takes depends on the hash only, and nobody can choose a credential by its hash.
-    let query = sqlx::query("SELECT name, role, created_at FROM principals WHERE credential_hash = ?");
-    let row = query.bind(credential.as_slice()).fetch_optional(readers).await?;
-    row.as_ref().map(rows::principal).transpose()
-}
-
-pub(super) async fn all(readers: &SqlitePool) -> Result<Vec<Principal>, StoreError> {
-    let query = sqlx::query("SELECT name, role, created_at FROM principals ORDER BY name");
-    query.fetch_all(readers).await?.iter().map(rows::principal).collect()
-}
-
 pub(super) async fn create(
     writer: &SqlitePool,
     principal: &Principal,

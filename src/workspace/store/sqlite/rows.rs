@@ -11,7 +11,9 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::workspace::domain::{Operation, OperationState, Principal, ServiceRecord};
 use crate::workspace::keyring::Sealed;
-use crate::workspace::store::{EntryRow, OperationRow, SigningKeyRow, StoreError, WorkspaceRow};
+use crate::workspace::store::{
+    CredentialHash, EntryRow, IssuingRow, OperationRow, SigningKeyRow, StoreError, WorkspaceRow,
+};
 
 /// As SQLite has integers. Revisions and seconds never come near the limit.
 pub(super) fn integer(value: u64) -> i64 {
@@ -64,13 +66,24 @@ pub(super) fn workspace(row: &SqliteRow) -> Result<WorkspaceRow, StoreError> {
     })
 }
 
+const MODES: [AuthMode; 3] = [AuthMode::Disabled, AuthMode::Key, AuthMode::Token];
+
+pub(super) fn issuing(row: &SqliteRow) -> Result<IssuingRow, StoreError> {
+    Ok(IssuingRow {
+        uid: parsed(row, "uid")?,
+        name: parsed(row, "name")?,
+        auth_mode: word(row, "auth_mode", &MODES, AuthMode::as_str)?,
+        tokens_not_before: unsigned(row, "tokens_not_before")?,
+        sealed: row.try_get("sealed")?,
+    })
+}
+
 pub(super) fn service(row: &SqliteRow) -> Result<ServiceRecord, StoreError> {
-    let modes = [AuthMode::Disabled, AuthMode::Key, AuthMode::Token];
     Ok(ServiceRecord {
         uid: parsed(row, "uid")?,
         name: parsed(row, "name")?,
         compute_type: parsed(row, "compute_type")?,
-        auth_mode: word(row, "auth_mode", &modes, AuthMode::as_str)?,
+        auth_mode: word(row, "auth_mode", &MODES, AuthMode::as_str)?,
         tokens_not_before: unsigned(row, "tokens_not_before")?,
         description: row.try_get("description")?,
         tags: decoded(row, "tags")?,
@@ -131,6 +144,12 @@ pub(super) fn operation_row(row: &SqliteRow) -> Result<OperationRow, StoreError>
         effect: row.try_get("effect")?,
         waiting_for: decoded(row, "waiting_for")?,
     })
+}
+
+pub(super) fn credential(row: &SqliteRow) -> Result<(CredentialHash, Principal), StoreError> {
+    let hash: &[u8] = row.try_get("credential_hash")?;
+    let hash = hash.try_into().map_err(|_| StoreError::Corrupt { column: "credential_hash" })?;
+    Ok((hash, principal(row)?))
 }
 
 pub(super) fn principal(row: &SqliteRow) -> Result<Principal, StoreError> {

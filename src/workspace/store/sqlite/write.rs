@@ -16,10 +16,10 @@ type Tx = Transaction<'static, Sqlite>;
 pub(super) async fn commit(writer: &SqlitePool, change: Change) -> Result<Version, CommitError> {
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::from)?;
     let version = next_version(&mut tx).await?;
-    if let Some(service) = change.service {
+    for service in change.services {
         write_service(&mut tx, service, version.revision).await?;
     }
-    if let Some((uid, sealed)) = change.keys {
+    for (uid, sealed) in change.keys {
         write_keys(&mut tx, &uid, sealed).await?;
     }
     if let Some(key) = change.signing_key {
@@ -53,7 +53,7 @@ async fn write_service(tx: &mut Tx, service: ServiceWrite, revision: u64) -> Res
             update_service(tx, &record, expected, revision).await?;
             write_places(tx, &record).await
         }
-        ServiceWrite::Delete { uid, expected } => delete_service(tx, &uid, expected).await,
+        ServiceWrite::Delete { uid, expected, .. } => delete_service(tx, &uid, expected).await,
     }
 }
 
@@ -80,7 +80,7 @@ async fn insert_service(tx: &mut Tx, record: &ServiceRecord, revision: u64) -> R
     .execute(&mut **tx)
     .await
     .map_err(StoreError::from)?;
-    if done.rows_affected() == 0 { Err(CommitError::NameTaken) } else { Ok(()) }
+    if done.rows_affected() == 0 { Err(CommitError::NameTaken(record.name.clone())) } else { Ok(()) }
 }
 
 async fn update_service(

@@ -15,4 +15,5 @@ pub mod policy_wire;
 pub mod proto;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tls;
 pub mod workspace;

@@ -20,6 +20,7 @@ mod principals;
 mod roster;
 mod series;
 mod services;
+mod sessions;
 mod signer;
 mod store;
 #[cfg(test)]
@@ -50,6 +51,7 @@ use keyring::Keyring;
 use operations::Operations;
 use roster::Roster;
 use series::Series;
+use sessions::Sessions;
 use signer::SigningKeys;
 use store::Store;
 use tokens::Tokens;
@@ -61,6 +63,7 @@ pub use domain::{
 pub use gates::GateStatus;
 pub use keyring::KeyringError;
 pub use opening::OpenError;
+pub use sessions::Session;
 pub use signer::SigningError;
 pub use store::StoreError;
 
@@ -96,6 +99,7 @@ struct Inner {
     roster: Roster,
     condition: Condition,
     tokens: Tokens,
+    sessions: Sessions,
     gates: Gates,
     operations: Operations,
     turns: Arc<tokio::sync::Mutex<()>>,

@@ -117,5 +117,8 @@ fn show_next_step(workspace: &RunningWorkspace, data_dir: &Path) {
     say("\nnext, in another terminal:");
     say(&format!("  export SCOREGATE_WORKSPACE={}", workspace.url));
     say(&format!("  export SCOREGATE_CREDENTIAL=$(cat {})", data_dir.join("owner-credential").display()));
+    if workspace.url.starts_with("https:") {
+        say("  export SCOREGATE_CA_FILE=...  # unless a public CA signed the certificate");
+    }
     say("  scoregate service create my-model");
 }

@@ -159,6 +159,7 @@ pub struct Workspace {
     /// By default `pepper` in the data directory, made at the first start.
     pub pepper_file: Option<String>,
     pub enforcement_timeout: Time,
+    pub tls: Tls,
     /// In place of the files, for environments that hand secrets over as variables.
     #[serde(skip_serializing)]
     pub master_key: Option<String>,
@@ -183,10 +184,21 @@ impl Default for Workspace {
             master_key_file: None,
             pepper_file: None,
             enforcement_timeout: Time::seconds(10),
+            tls: Tls::default(),
             master_key: None,
             pepper: None,
         }
     }
+}
+
+/// Both or none.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Tls {
+    /// PEM: the server's certificate, then those that lead to its CA.
+    pub certificate_file: Option<String>,
+    /// PEM.
+    pub key_file: Option<String>,
 }
 
 /// A duration written as `90s`, `1h 30m` or `500ms`.

@@ -17,9 +17,11 @@ mod observe;
 mod openid;
 mod operation;
 mod principals;
+mod resource_manager;
 mod service_object;
 mod service_request;
 mod services;
+mod session;
 mod urls;
 mod workspace;
 
@@ -30,7 +32,7 @@ use axum::{Router, middleware};
 use access::Endpoint;
 use error::ApiError;
 
-pub use crate::http_server::serve;
+pub use crate::http_server::{serve, serve_tls};
 pub use access::{Access, Route};
 pub use urls::PublicUrls;
 
@@ -77,6 +79,8 @@ fn endpoints() -> Vec<Endpoint> {
         artifacts::endpoint(),
     ];
     endpoints.extend(discovery::endpoints());
+    endpoints.extend(resource_manager::endpoints());
+    endpoints.extend(session::endpoints());
     endpoints.extend(models::endpoints());
     endpoints.extend(services::endpoints());
     endpoints.extend(principals::endpoints());

@@ -105,6 +105,7 @@ pub(super) async fn open(
             roster: super::Roster::new(principals),
             condition: super::Condition::default(),
             tokens: super::Tokens::default(),
+            sessions: super::Sessions::default(),
             gates,
             operations: super::Operations::default(),
             turns: Arc::default(),

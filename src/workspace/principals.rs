@@ -25,10 +25,16 @@ impl Workspace {
     /// Who has this credential; `None` if nobody.
     #[must_use]
     pub fn authenticate(&self, bearer: &str) -> Option<Principal> {
-        if bearer.len() != CREDENTIAL_LENGTH || !bearer.starts_with(CREDENTIAL_PREFIX) {
+        self.holder(bearer).map(|(_, principal)| principal)
+    }
+
+    /// The same with the credential's hash.
+    pub(super) fn holder(&self, credential: &str) -> Option<(CredentialHash, Principal)> {
+        if credential.len() != CREDENTIAL_LENGTH || !credential.starts_with(CREDENTIAL_PREFIX) {
             return None;
         }
-        self.inner.roster.with_credential(&hash(bearer))
+        let hash = hash(credential);
+        self.inner.roster.with_credential(&hash).map(|principal| (hash, principal))
     }
 
     /// All principals, by name.

@@ -20,6 +20,11 @@ impl Roster {
         self.0.get(hash).map(|principal| principal.clone())
     }
 
+    /// The hash of the credential of the principal of a name.
+    pub(super) fn credential_of(&self, name: &str) -> Option<CredentialHash> {
+        self.0.iter().find(|principal| principal.name == name).map(|principal| *principal.key())
+    }
+
     /// All of them, by name.
     pub(super) fn list(&self) -> Vec<Principal> {
         let mut principals: Vec<_> = self.0.iter().map(|principal| principal.clone()).collect();

@@ -8,4 +8,5 @@ mod principals;
 mod restart;
 mod secrets;
 mod services;
+mod sessions;
 mod tokens;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dashmap::DashMap;
-use scoregate_authz::{AuthMode, ServiceUid, UnixTime};
+use scoregate_authz::{AuthMode, ServiceUid, TOKEN_TYPE, UnixTime};
 
 use super::Workspace;
 use super::directory::IssuingService;
@@ -133,7 +133,7 @@ impl Workspace {
             exp: expires_at,
             jti: self.new_id(now).to_string(),
         };
-        let token = signing_key.sign(&claims)?;
+        let token = signing_key.sign(TOKEN_TYPE, &claims)?;
         self.inner.series.tokens_issued.inc();
         Ok(IssuedToken { token, refresh_after, expires_at })
     }

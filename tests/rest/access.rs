@@ -30,7 +30,7 @@ async fn ask(test: &TestWorkspace, route: &Route, credential: Option<&str>) -> A
 
 fn guarded() -> impl Iterator<Item = (Route, Role)> {
     routes().into_iter().filter_map(|route| match route.access {
-        Access::Anonymous => None,
+        Access::Anonymous | Access::Secret => None,
         Access::Role(needed) => Some((route, needed)),
     })
 }
@@ -41,6 +41,7 @@ fn routes_have_the_roles_of_the_design() {
         let path = route.path.split("/workspaces/{workspace}").last().unwrap_or_default();
         let access = match route.access {
             Access::Anonymous => "anonymous",
+            Access::Secret => "secret",
             Access::Role(role) => role.as_str(),
         };
         format!("{access:<11} {:<6} {path}", route.method.as_str())
@@ -54,6 +55,14 @@ fn routes_have_the_roles_of_the_design() {
     contributor POST   /artifacts/batch/metadata/{origin}/{container}
     anonymous   GET    /discovery
     anonymous   GET    /discovery/workspaces/{name}
+    anonymous   GET    /metadata/endpoints
+    reader      GET    /subscriptions
+    reader      GET    
+    reader      GET    /subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/workspaces
+    reader      GET    /subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices/workspaces
+    secret      GET    /msi/token
+    secret      GET    /msi/token/
+    secret      POST   /msi/token
     reader      GET    /models
     reader      GET    /models/{name}
     reader      GET    /services

@@ -1,6 +1,7 @@
 //! A workspace on a port of its own, and a client for it.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,11 @@ use reqwest::{Method, StatusCode, header};
 use scoregate::admin::Health;
 use scoregate::clock::ManualClock;
 use scoregate::config::{MasterKeys, WorkspaceConfig, WorkspaceScope};
-use scoregate::listen::Listener;
+use scoregate::listen::{ListenAddress, Listener};
 use scoregate::metrics::Metrics;
 use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate::shutdown::Shutdown;
+use scoregate::tls::ServerTls;
 use scoregate::workspace::http::{self, PublicUrls};
 use scoregate::workspace::{Role, Workspace};
 use scoregate_authz::{Pepper, TokenAlgorithm};
@@ -91,6 +93,16 @@ impl TestWorkspace {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         gate
+    }
+
+    /// Serves the same REST over TLS, on another port.
+    pub(crate) async fn serve_tls(&self, tls: ServerTls) -> SocketAddr {
+        let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let ListenAddress::Tcp(address) = *listener.address() else { unreachable!("it is TCP") };
+        let urls = PublicUrls { base: format!("https://{address}"), scoring_base: None };
+        let router = http::router(self.workspace.clone(), urls);
+        tokio::spawn(http::serve_tls(listener, tls, router, self.shutdown.clone()));
+        address
     }
 
     /// The directory of its database.
@@ -182,6 +194,7 @@ fn config(data_dir: &std::path::Path) -> WorkspaceConfig {
             keys: HashMap::from([("test".to_owned(), zeroize::Zeroizing::new([9; 32]))]),
         },
         enforcement_timeout: Duration::from_secs(10),
+        tls: None,
     }
 }
 

@@ -14,5 +14,8 @@ mod models;
 mod operations;
 mod outage;
 mod principals;
+mod resource_manager;
 mod services;
+mod session;
+mod tls;
 mod workspace;

@@ -11,7 +11,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::Api;
 use super::error::ApiError;
-use super::urls::WORKSPACE_PATH;
+use super::urls::{RESOURCE_PATH, WORKSPACE_PATH};
 use crate::config::WorkspaceScope;
 use crate::workspace::{Principal, Role, Workspace};
 
@@ -22,6 +22,8 @@ pub enum Access {
     Anonymous,
     /// The credential of a principal whose role includes this one.
     Role(Role),
+    /// The credential of a principal, where Azure's clients put the secret of a managed identity. The handler looks at it.
+    Secret,
 }
 
 /// A route of the REST, as its table has it.
@@ -61,10 +63,19 @@ impl Endpoint {
         Self::new(method, format!("{WORKSPACE_PATH}{path}"), Access::Role(needed), handler)
     }
 
+    /// An endpoint of the workspace's place in Azure's tree of resources.
+    pub(super) fn in_resource<H, T>(method: MethodFilter, path: &str, needed: Role, handler: H) -> Self
+    where
+        H: Handler<T, Api>,
+        T: 'static,
+    {
+        Self::new(method, format!("{RESOURCE_PATH}{path}"), Access::Role(needed), handler)
+    }
+
     /// Adds it to a router, behind its guard.
     pub(super) fn add_to(self, router: Router<Api>, api: &Api) -> Router<Api> {
         let handler = match self.route.access {
-            Access::Anonymous => self.handler,
+            Access::Anonymous | Access::Secret => self.handler,
             Access::Role(needed) => {
                 let guard = Guard { api: api.clone(), needed };
                 self.handler.route_layer(middleware::from_fn_with_state(guard, guard_request))
@@ -126,7 +137,7 @@ async fn guard_request(
 
 fn authenticate(workspace: &Workspace, headers: &HeaderMap) -> Result<Principal, ApiError> {
     let bearer = bearer(headers).ok_or(ApiError::Unauthenticated)?;
-    workspace.authenticate(bearer).ok_or(ApiError::Unauthenticated)
+    workspace.authenticate_client(bearer).ok_or(ApiError::Unauthenticated)
 }
 
 /// The bearer credential of the only `Authorization` header (RFC 6750, section 2.1).

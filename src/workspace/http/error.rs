@@ -18,6 +18,16 @@ pub(super) enum ApiError {
     /// No bearer, or one that is nobody's: the two are not told apart.
     #[error("this needs the bearer credential of a principal of the workspace")]
     Unauthenticated,
+    /// No secret where one is exchanged for a session token.
+    #[error(
+        "a session token is given for the credential of a principal: set MSI_SECRET (or IDENTITY_HEADER) to it"
+    )]
+    NoSecret,
+    /// A secret that is not the credential of somebody who may have a session.
+    #[error(
+        "the secret is not the credential of a principal of the workspace: check MSI_SECRET (or IDENTITY_HEADER)"
+    )]
+    WrongSecret,
     /// The principal's role does not include the needed one.
     #[error("this needs the role `{needed}`; `{name}` is `{has}`", needed = .needed.as_str(), has = .has.as_str())]
     Forbidden {
@@ -97,13 +107,14 @@ impl ApiError {
 
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Unauthenticated | Self::WrongSecret => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::UnknownPath | Self::ForeignScope | Self::Unknown { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoFiles
+            Self::NoSecret
+            | Self::NoFiles
             | Self::BodyLost
             | Self::MalformedJson { .. }
             | Self::DuplicateMember { .. }
@@ -166,7 +177,7 @@ fn code(status: StatusCode) -> String {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
-        if matches!(self, Self::Unauthenticated) {
+        if matches!(self, Self::Unauthenticated | Self::WrongSecret) {
             let challenge = HeaderValue::from_static(r#"Bearer realm="scoregate""#);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }

@@ -80,6 +80,8 @@ fn short(route: &str) -> &str {
 fn code(error: &ApiError) -> &'static str {
     match error {
         ApiError::Unauthenticated => "unauthenticated",
+        ApiError::NoSecret => "no_secret",
+        ApiError::WrongSecret => "wrong_secret",
         ApiError::Forbidden { .. } => "forbidden",
         ApiError::UnknownPath | ApiError::MethodNotAllowed => "no_route",
         ApiError::ForeignScope => "foreign_scope",

@@ -1,6 +1,7 @@
 //! The URLs that a workspace gives out, and the paths that it serves.
 
 use scoregate_authz::ComputeType;
+use uuid::Uuid;
 
 use crate::config::WorkspaceScope;
 use crate::workspace::ServiceRecord;
@@ -8,6 +9,13 @@ use crate::workspace::ServiceRecord;
 /// The route under which everything of a workspace is, in Azure's letter case.
 pub(super) const WORKSPACE_PATH: &str = "/modelmanagement/v1.0/subscriptions/{subscription}\
     /resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices/workspaces/{workspace}";
+
+/// The route of the workspace in Azure's tree of resources, where SDK v2 and Resource Manager's clients ask.
+pub(super) const RESOURCE_PATH: &str = "/subscriptions/{subscription}/resourceGroups/{resource_group}\
+    /providers/Microsoft.MachineLearningServices/workspaces/{workspace}";
+
+/// Where the workspace and what is in it are said to be.
+pub(super) const LOCATION: &str = "local";
 
 /// The tag by which a service names the address under which its model is scored, where that is not below the scoring
 /// base. A tag, because the SDK's users can change tags.
@@ -27,6 +35,12 @@ impl PublicUrls {
     /// The URL of the workspace of this scope, to which `/services` and the like are appended.
     pub(super) fn workspace(&self, scope: &WorkspaceScope) -> String {
         format!("{}/modelmanagement/v1.0{scope}", self.base)
+    }
+
+    /// The URL of the discovery document of the workspace of this id.
+    #[must_use]
+    pub fn discovery(&self, workspace: Uuid) -> String {
+        format!("{}/discovery/workspaces/{workspace}", self.base)
     }
 
     /// Where callers score a service: where its tag says, or else at its path on the scoring base, which for a service of

@@ -92,6 +92,7 @@ fn config(data_dir: PathBuf) -> WorkspaceConfig {
         pepper: pepper(7),
         master_keys: master_keys(&[("m1", 1)]),
         enforcement_timeout: Duration::from_secs(10),
+        tls: None,
     }
 }
 

@@ -35,13 +35,14 @@ class System:
         services: Iterable[str] = (),
         gates: int = 1,
         settings: Mapping[str, str] | None = None,
+        model_workers: int = 1,
         certificate: Certificate | None = None,
     ) -> None:
         """`services`: those that Envoy has a route for, beside `forecast` and `ranking`. `settings`: for workspace and
-        gates, as environment variables. `certificate`: the workspace's, whose REST is then https."""
+        gates, as environment variables. `model_workers`: how many calls the model takes at a time. `certificate`: the
+        workspace's, whose REST is then https."""
         self.processes, self.folder, self.scoregate, self.services = processes, folder, scoregate, services
-        self.settings = settings or {}
-        self.certificate = certificate
+        self.settings, self.model_workers, self.certificate = settings or {}, model_workers, certificate
         self.fronts = [Front(self, f"gate-{number}") for number in range(1, gates + 1)]
         # Who does not care gets the first.
         self.front = self.fronts[0]
@@ -63,7 +64,8 @@ class System:
         home, port = self.folder / "model", free_port()
         home.mkdir()
         server = program("model-server", "azmlinfsrv")
-        command = (server, "--entry_script", SCORING_SCRIPT, "--port", str(port))
+        command = [server, "--entry_script", SCORING_SCRIPT, "--port", str(port)]
+        command += ["--worker_count", str(self.model_workers)]
         env = {"HOME": str(home), "SCOREGATE_DEMO_HEADERS": str(self.headers_seen)}
         return self.processes.start("model-server", *command, env=env, cwd=home), port
 

@@ -10,8 +10,8 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-# A call that takes longer has failed.
-PATIENCE = 10.0
+# A call that takes longer has failed: Envoy does not wait longer for the model.
+PATIENCE = 60.0
 # By so much may a call be sent too late. What was missed is made up for, so the rate holds over any longer time.
 LATENESS = 1.0
 LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)\r\n")

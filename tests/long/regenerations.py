@@ -246,7 +246,8 @@ def run(folder: Path, runs: int) -> Tally:
     from rig import Rig
 
     with Processes(folder) as processes:
-        system = System(processes, folder, scoregate, [SERVICE], GATES)
+        # With one worker, the model is where calls queue up when the machine has other things to do.
+        system = System(processes, folder, scoregate, [SERVICE], GATES, model_workers=4)
         system.listen["feed"] = f"127.0.0.1:{free_port()}"
         relay = Relay(system.listen["feed"])
         system.fronts[-1].feed = relay.address

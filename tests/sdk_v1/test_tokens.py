@@ -93,7 +93,7 @@ class Tokens(SdkTest):
 class Forged(SdkTest):
     """Tokens that were fetched with the SDK, and then presented otherwise than they were meant."""
 
-    scored = ("forged-type", "forged-one", "forged-other", "forged-again")
+    scored = ("forged-type", "forged-session", "forged-one", "forged-other", "forged-again")
 
     def t092_a_fetched_token_under_another_type_is_refused(self) -> None:
         token = self.deploy_with_tokens("forged-type").get_access_token().access_token
@@ -104,6 +104,16 @@ class Forged(SdkTest):
         self.assertEqual(self.reasons("forged-type"), ["ok"] + ["wrong_type"] * len(types))
         self.assertEqual(self.statuses("forged-type", with_header(token, typ="scoregate+jwt", more="x")), [401])
         self.assertEqual(self.reasons("forged-type")[-1], "bad_signature")
+
+    def t092_a_session_token_is_refused_by_the_gate(self) -> None:
+        """By the same key as the tokens of services, and for the same principal, but for the workspace."""
+        token = self.deploy_with_tokens("forged-session").get_access_token().access_token
+        credential = self.rig.system.owner_credential().read_text().strip()
+        url = f"{self.rig.system.url}/msi/token"
+        session = request("GET", url, [("secret", credential)]).json()["access_token"]
+        self.assertEqual(*[jwt.get_unverified_header(text)["kid"] for text in (session, token)])
+        self.assertEqual(self.statuses("forged-session", token, session), [200, 401])
+        self.assertEqual(self.reasons("forged-session"), ["ok", "wrong_type"])
 
     def t100_a_fetched_token_at_another_service_is_refused(self) -> None:
         one, other = (self.deploy_with_tokens(name).get_access_token() for name in ("forged-one", "forged-other"))

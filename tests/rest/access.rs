@@ -61,7 +61,7 @@ fn routes_have_the_roles_of_the_design() {
     reader      GET    /subscriptions
     reader      GET    
     reader      GET    /subscriptions/{subscription}/resources
-    reader      GET    /subscriptions/{subscription}/resourceGroups/{resource_group}/resources
+    reader      GET    /subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices/workspaces
     secret      GET    /msi/token
     secret      GET    /msi/token/
     secret      POST   /msi/token

@@ -1,6 +1,6 @@
 """What the tests of SDK v1 share: workspaces as its users have them, against one started system.
 
-A workspace object is made without Resource Manager, from a service context, as README.md tells users to.
+A workspace object is made without Resource Manager, from a service context.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ class Rig:
 
     def __init__(self, system: System) -> None:
         self.system = system
-        owner = system.owner_credential().read_text().strip()
-        headers = [("authorization", f"Bearer {owner}")]
+        # The owner's.
+        self.credential = system.owner_credential().read_text().strip()
+        headers = [("authorization", f"Bearer {self.credential}")]
         self.about = request("GET", f"{system.url}/scoregate/v1/workspace", headers).json()
-        self.owner = self.workspace(owner)
+        self.owner = self.workspace(self.credential)
         reader = system.cli("principal", "create", "rita", "--role", "reader")
         self.reader = self.workspace(reader["credential"])
         self.nobody = self.workspace("a-credential-that-is-nobodys")

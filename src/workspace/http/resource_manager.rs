@@ -2,9 +2,9 @@
 //! SDK v1 read the clouds, their subscriptions and the workspace, in this order.
 
 mod clouds;
-mod resources;
 mod subscriptions;
 mod workspace;
+mod workspaces;
 
 use super::access::Endpoint;
 
@@ -13,6 +13,6 @@ const WORKSPACE_TYPE: &str = "Microsoft.MachineLearningServices/workspaces";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let mut endpoints = vec![clouds::endpoint(), subscriptions::endpoint(), workspace::endpoint()];
-    endpoints.extend(resources::endpoints());
+    endpoints.extend(workspaces::endpoints());
     endpoints
 }

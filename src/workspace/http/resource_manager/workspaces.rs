@@ -1,5 +1,5 @@
-//! `GET /subscriptions/{subscription}/resources`, and the same of a resource group: what `Workspace.list` asks for. The one
-//! resource is the workspace.
+//! `GET .../workspaces` of a resource group, and `GET /subscriptions/{subscription}/resources`: what `Workspace.list` asks
+//! for with and without one. The one resource that there is, is the workspace.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -13,7 +13,8 @@ use crate::workspace::http::Api;
 use crate::workspace::http::access::{Access, Endpoint};
 
 const OF_SUBSCRIPTION: &str = "/subscriptions/{subscription}/resources";
-const OF_RESOURCE_GROUP: &str = "/subscriptions/{subscription}/resourceGroups/{resource_group}/resources";
+const OF_RESOURCE_GROUP: &str = "/subscriptions/{subscription}/resourceGroups/{resource_group}/providers\
+    /Microsoft.MachineLearningServices/workspaces";
 
 pub(super) fn endpoints() -> [Endpoint; 2] {
     [OF_SUBSCRIPTION, OF_RESOURCE_GROUP]

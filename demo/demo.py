@@ -256,7 +256,7 @@ class Demo:
 
         self.table.title("The workspace is back")
         self.system.start_workspace()
-        self.system.wait_for_gate()
+        self.system.wait_for_gates()
         old = self.secondary
         self.system.cli("key", "regenerate", "forecast", "secondary")
         _, self.secondary = self.keys("forecast")
@@ -298,8 +298,7 @@ class Demo:
         wanted |= {"bad_signature", "expired"}
 
         def reasons() -> set[str]:
-            lines = self.system.envoy.log.read_text().splitlines()
-            return {str(json.loads(line).get("reason")) for line in lines if line.startswith("{")}
+            return {str(line.get("reason")) for line in self.system.front.access_log()}
 
         try:
             wait_until("the access log", lambda: wanted <= reasons(), 5)

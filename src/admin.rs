@@ -17,6 +17,8 @@ use crate::metrics::Metrics;
 #[derive(Clone)]
 pub struct Health {
     ready: watch::Sender<Result<(), String>>,
+    /// What does not work though the process can do its work.
+    remark: watch::Sender<Option<String>>,
     reporter: HealthReporter,
     service: HealthServer<HealthService>,
 }
@@ -31,7 +33,8 @@ impl Health {
     /// Not ready, for this reason.
     pub async fn not_ready(reason: &str) -> Self {
         let (reporter, service) = reporter_and_service();
-        let health = Self { ready: watch::Sender::new(Err(reason.to_owned())), reporter, service };
+        let ready = watch::Sender::new(Err(reason.to_owned()));
+        let health = Self { ready, remark: watch::Sender::new(None), reporter, service };
         health.report(Err(reason.to_owned())).await;
         health
     }
@@ -44,6 +47,11 @@ impl Health {
             self.reporter.set_service_status(service, status).await;
         }
         let _before = self.ready.send_replace(ready);
+    }
+
+    /// What does not work though the process can do its work; `None` if all works.
+    pub fn remark(&self, remark: Option<String>) {
+        let _before = self.remark.send_replace(remark);
     }
 
     /// Ready, or why not.
@@ -83,7 +91,10 @@ pub fn router(health: Health, metrics: Metrics) -> Router {
 
 async fn readyz(State(health): State<Health>) -> impl IntoResponse {
     match health.is_ready() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(()) => match health.remark.borrow().as_deref() {
+            None => (StatusCode::OK, "ready\n".to_owned()),
+            Some(remark) => (StatusCode::OK, format!("ready, but {remark}\n")),
+        },
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
     }
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod client;
 mod config;
 mod connection;
@@ -89,6 +90,8 @@ enum Command {
     /// Manage who may use the workspace
     #[command(subcommand)]
     Principal(principal::PrincipalCommand),
+    /// Show who changed what, when and from where, newest first
+    Audit(audit::AuditArgs),
     /// Show step by step how a gate decides a request
     Explain(explain::ExplainArgs),
     /// Check configuration without starting anything
@@ -112,6 +115,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Key(command) => remote(command.run()),
         Command::Token(command) => remote(command.run(&global)),
         Command::Principal(command) => remote(command.run()),
+        Command::Audit(args) => remote(args.run()),
         Command::Explain(args) => remote(args.run()),
     };
     outcome.unwrap_or_else(|error| error.report())

@@ -9,7 +9,7 @@ mod sources;
 mod validate;
 
 pub use secrets::{DataDir, DataDirError, write_secret};
-pub use shape::{LogFormat, Shape, Time};
+pub use shape::{LogFormat, Retention, Shape, Time};
 pub use sources::{ENVIRONMENT_PREFIX, Sources};
 pub(crate) use validate::DATABASE;
 pub use validate::{gate, log_and_shutdown, workspace, workspace_rehearsal};
@@ -23,6 +23,7 @@ use scoregate_authz::{CredentialHeaders, Pepper, Peppers, PortRule, TargetSource
 use secrecy::SecretString;
 
 use crate::listen::{ListenAddress, PeerAddress};
+use crate::tls::{ServerTls, TlsError};
 
 /// Everything that a gate must know.
 #[derive(Debug)]
@@ -105,6 +106,10 @@ pub struct WorkspaceConfig {
     pub master_keys: MasterKeys,
     /// For how long a regeneration waits for the gates.
     pub enforcement_timeout: Duration,
+    /// For how long audit records are kept; `None` for ever.
+    pub audit_retention: Option<Duration>,
+    /// Certificate and key of the REST; without them it is plain HTTP.
+    pub tls: Option<ServerTls>,
 }
 
 /// `/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices/workspaces/{name}`
@@ -196,6 +201,16 @@ pub enum Problem {
          `insecure = true` if the network itself is trusted"
     )]
     Insecure(ListenAddress),
+    /// The same, where TLS can be had.
+    #[error(
+        "`{0}` can be reached from other machines without TLS: set `workspace.tls.certificate_file` and \
+         `workspace.tls.key_file`, use a loopback address or a Unix socket, or set `insecure = true` if the network \
+         itself is trusted"
+    )]
+    InsecureRest(ListenAddress),
+    /// A certificate or a key that does not do.
+    #[error(transparent)]
+    Tls(TlsError),
     /// The credential of the gate would travel without encryption.
     #[error(
         "`{0}` is on another machine and the feed has no TLS yet: the gate's credential could be read on the way; set \

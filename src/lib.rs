@@ -17,4 +17,5 @@ pub mod proto;
 mod random;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tls;
 pub mod workspace;

@@ -271,6 +271,38 @@ pub enum Connection {
     Unix(UnixStream),
 }
 
+impl Connection {
+    /// Who is at the other end.
+    ///
+    /// # Errors
+    /// Nobody any more.
+    pub fn peer(&self) -> io::Result<Peer> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map(Peer::Tcp),
+            Self::Unix(_) => Ok(Peer::Unix),
+        }
+    }
+}
+
+/// The other end of an accepted connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Its address and port.
+    Tcp(SocketAddr),
+    /// A process of this machine.
+    Unix,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // A listener on `[::]` sees IPv4 addresses as IPv6 ones.
+            Self::Tcp(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -361,6 +393,14 @@ mod tests {
         assert!(UnixStream::connect(&path).await.is_ok());
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[rstest]
+    #[case("127.0.0.1:1234", "127.0.0.1:1234")]
+    #[case("[::ffff:10.0.0.7]:1234", "10.0.0.7:1234")]
+    #[case("[::1]:1234", "[::1]:1234")]
+    fn peer_is_shown_as_people_know_it(#[case] address: &str, #[case] shown: &str) {
+        assert_eq!(Peer::Tcp(address.parse().unwrap()).to_string(), shown);
     }
 
     #[rstest]

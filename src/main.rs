@@ -10,8 +10,11 @@ use scoregate::cli::{self, Cli};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The only one there is; said explicitly, because a second one that a dependency brought would panic at first use.
+    // The only ones there are; said explicitly, because a second one that a dependency brought would panic at first use.
     if jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default().is_err() {
+        return ExitCode::FAILURE;
+    }
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         return ExitCode::FAILURE;
     }
     cli::run(Cli::parse())

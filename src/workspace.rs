@@ -3,20 +3,26 @@
 //! A change is stored in one transaction, which gives it a revision; then the image of policy in memory follows, and
 //! from it the feed. Nothing is published that is not stored.
 
+mod audit;
 mod commits;
+mod condition;
+mod directory;
 mod domain;
 mod feed;
 mod gates;
 pub mod http;
 mod image;
+mod issues;
 mod keyring;
 mod keys;
 mod opening;
 mod operations;
 mod policy;
 mod principals;
+mod roster;
 mod series;
 mod services;
+mod sessions;
 mod signer;
 mod store;
 #[cfg(test)]
@@ -38,22 +44,33 @@ use crate::config::{WorkspaceConfig, WorkspaceScope};
 use crate::listen::Listener;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use commits::Turn;
+use condition::Condition;
+use directory::Directory;
 use gates::Gates;
 use image::Image;
+use issues::Issues;
 use keyring::Keyring;
 use operations::Operations;
+use roster::Roster;
 use series::Series;
+use sessions::Sessions;
 use signer::SigningKeys;
 use store::Store;
 use tokens::Tokens;
 
+pub use audit::{
+    AuditAction, AuditEntry, AuditFilter, AuditRecord, AuditTarget, AuditedService, Origin, UnknownAction,
+};
 pub use domain::{
-    AuthFlags, IssuedToken, KeyPair, NewService, Operation, OperationState, Order, Page, Patch, Principal,
-    Role, ServiceFilter, ServiceRecord, WorkspaceError,
+    AuthFlags, IssuedToken, KeyPair, ListedKeys, NewService, Operation, OperationState, Order, Page, Patch,
+    Principal, Role, ServiceFilter, ServiceRecord, WorkspaceError,
 };
 pub use gates::GateStatus;
+pub use issues::{Issue, IssueCount, IssueEvent, PrincipalIssues, ServiceIssues};
 pub use keyring::KeyringError;
 pub use opening::OpenError;
+pub use sessions::Session;
 pub use signer::SigningError;
 pub use store::StoreError;
 
@@ -85,10 +102,17 @@ struct Inner {
     series: Series,
     /// INVARIANT: what the store holds, as of the last commit that was published.
     image: watch::Sender<Arc<Image>>,
+    directory: Directory,
+    roster: Roster,
+    condition: Condition,
     tokens: Tokens,
+    sessions: Sessions,
     gates: Gates,
     operations: Operations,
     turns: Arc<tokio::sync::Mutex<()>>,
+    issues: Issues,
+    /// `None` for ever.
+    audit_retention: Option<Duration>,
 }
 
 impl Workspace {
@@ -141,6 +165,7 @@ impl Workspace {
         let keep = async {
             tokio::select! {
                 () = self.keep() => {}
+                () = self.watch_store(&health) => {}
                 () = shutdown.stopping() => {}
             }
         };
@@ -160,6 +185,7 @@ impl Workspace {
                 _ = cleaning.tick() => {
                     self.inner.tokens.purge(self.now());
                     self.prune_operations().await;
+                    self.prune_audit().await;
                 }
             }
         }

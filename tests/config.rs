@@ -178,6 +178,13 @@ fn gate_refuses_a_file(#[case] file: &str, #[case] key: &str, #[case] problem: &
 #[case::refresh("WORKSPACE__TOKEN_REFRESH_AFTER", "13h", "workspace.token_refresh_after", "is not between")]
 #[case::algorithm("WORKSPACE__TOKEN_ALGORITHM", "HS256", "workspace.token_algorithm", "`HS256` is not ES256")]
 #[case::timeout("WORKSPACE__ENFORCEMENT_TIMEOUT", "1h", "workspace.enforcement_timeout", "is not between")]
+#[case::retention("WORKSPACE__AUDIT_RETENTION", "23h", "workspace.audit_retention", "is not between")]
+#[case::retention_form(
+    "WORKSPACE__AUDIT_RETENTION",
+    "always",
+    "workspace.audit_retention",
+    "nor `unlimited`"
+)]
 #[case::open_rest("WORKSPACE__LISTEN", "0.0.0.0:0", "workspace.listen", "insecure = true")]
 #[case::open_feed("WORKSPACE__FEED_LISTEN", "0.0.0.0:0", "workspace.feed_listen", "insecure = true")]
 #[case::url("WORKSPACE__SCORING_BASE_URL", "ftp://models", "workspace.scoring_base_url", "`ftp://models`")]
@@ -271,6 +278,72 @@ fn a_secret_in_two_ways_is_refused() {
     place
         .refused(command)
         .says(WRONG_CONFIGURATION, &["`workspace.pepper_file`", "`workspace.pepper` is set too"]);
+}
+
+/// A certificate and its key, beside those of somebody else.
+fn place_with_certificates() -> Place {
+    let place = Place::new();
+    for name in ["own", "other"] {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        place.write(&format!("{name}.cert"), &made.cert.pem());
+        place.write(&format!("{name}.key"), &made.signing_key.serialize_pem());
+    }
+    place
+}
+
+#[rstest]
+#[case::no_key("own.cert", "", "key_file", "needed, and not set")]
+#[case::no_certificate("", "own.key", "certificate_file", "needed, and not set")]
+#[case::missing_certificate("none", "own.key", "certificate_file", "`{dir}/none` cannot be read")]
+#[case::missing_key("own.cert", "none", "key_file", "`{dir}/none` cannot be read")]
+#[case::not_a_certificate(
+    "pepper",
+    "own.key",
+    "certificate_file",
+    "`{dir}/pepper` holds no certificate in PEM"
+)]
+#[case::key_for_certificate("own.key", "own.key", "certificate_file", "`{dir}/own.key` holds no certificate")]
+#[case::not_a_key("own.cert", "pepper", "key_file", "`{dir}/pepper` holds no private key in PEM")]
+#[case::key_of_another(
+    "own.cert",
+    "other.key",
+    "key_file",
+    "is not the key of the certificate `{dir}/own.cert`"
+)]
+fn a_certificate_or_key_that_does_not_do_is_named(
+    #[values("workspace", "up", "config")] role: &str,
+    #[case] certificate: &str,
+    #[case] private_key: &str,
+    #[case] key: &str,
+    #[case] problem: &str,
+) {
+    let place = place_with_certificates();
+    let entry = |key: &str, name: &str| match name {
+        "" => String::new(),
+        name => format!("{key} = \"{{dir}}/{name}\"\n"),
+    };
+    let file = entry("certificate_file", certificate) + &entry("key_file", private_key);
+    place.write("scoregate.toml", &place.fill(&format!("[workspace.tls]\n{file}")));
+    let mut command = place.command(role, if role == "config" { &["check"] } else { &[] });
+    command.arg("--config").arg(place.path("scoregate.toml"));
+    let origin = if problem.starts_with("needed") { "default" } else { "file `{dir}/scoregate.toml`" };
+    let source = place.fill(&format!("`workspace.tls.{key}` ({origin})"));
+    place.refused(command).says(WRONG_CONFIGURATION, &[&source, &place.fill(problem)]);
+}
+
+#[rstest]
+#[case::everywhere("0.0.0.0:0", None)]
+#[case::socket("unix:{dir}/rest.sock", Some("needs no TLS"))]
+fn with_a_certificate_the_rest_may_listen(#[case] address: &str, #[case] problem: Option<&str>) {
+    let place = place_with_certificates();
+    let mut command = place.command("config", &["check"]);
+    command.env("SCOREGATE__WORKSPACE__LISTEN", place.fill(address));
+    command.env("SCOREGATE__WORKSPACE__TLS__CERTIFICATE_FILE", place.path("own.cert"));
+    command.env("SCOREGATE__WORKSPACE__TLS__KEY_FILE", place.path("own.key"));
+    match problem {
+        Some(problem) => place.refused(command).says(WRONG_CONFIGURATION, &["`workspace.listen`", problem]),
+        None => assert!(command.output().unwrap().status.success()),
+    }
 }
 
 #[rstest]

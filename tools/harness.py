@@ -155,7 +155,8 @@ class Answer:
 def request(method: str, url: str, headers: Iterable[tuple[str, str]] = (), body: str | None = None) -> Answer:
     """One request on a connection of its own. Headers go out as given, repeated ones too."""
     parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=30)
+    of_scheme = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+    connection = of_scheme[parts.scheme](parts.netloc, timeout=30)
     try:
         connection.putrequest(method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
         data = (body or "").encode()

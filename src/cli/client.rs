@@ -1,11 +1,13 @@
 //! The workspace's REST, as the commands use it.
 
+use std::error::Error;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Certificate, Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
@@ -43,11 +45,15 @@ pub(super) enum Content<'a> {
 
 impl Client {
     /// Asks the workspace for its scope, and so learns whether it is there and accepts the credential.
-    pub(super) async fn connect(base: &str, credential: &SecretString) -> Result<Self, CliError> {
+    pub(super) async fn connect(
+        base: &str,
+        credential: &SecretString,
+        trust: Trust,
+    ) -> Result<Self, CliError> {
         let base = base.trim_end_matches('/').to_owned();
         let root = http_root(&base).ok_or_else(|| CliError::WorkspaceUrl { url: base.clone() })?;
         let authorization = authorization(credential)?;
-        let http = http_client(&base)?;
+        let http = http_client(&base, trust)?;
         let mut client = Self { http, base, root, workspace_path: String::new(), authorization };
         let workspace = client.get_own(&["workspace"]).await?;
         let scope = workspace["scope"].as_str().ok_or_else(|| client.odd("it does not tell its scope"))?;
@@ -66,11 +72,7 @@ impl Client {
         path: &[&str],
         query: &[(String, String)],
     ) -> Result<Value, CliError> {
-        let mut url = self.url(path)?;
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.call(Method::GET, url, Content::Nothing).await
+        self.call(Method::GET, with_query(self.url(path)?, query), Content::Nothing).await
     }
 
     /// Any method below the workspace's path.
@@ -86,6 +88,16 @@ impl Client {
     /// `GET` below `/scoregate/v1`.
     pub(super) async fn get_own(&self, path: &[&str]) -> Result<Value, CliError> {
         self.send_own(Method::GET, path, Content::Nothing).await
+    }
+
+    /// `GET` below `/scoregate/v1` with a query.
+    pub(super) async fn get_own_query(
+        &self,
+        path: &[&str],
+        query: &[(String, String)],
+    ) -> Result<Value, CliError> {
+        let url = with_query(self.join("/scoregate/v1", path)?, query);
+        self.call(Method::GET, url, Content::Nothing).await
     }
 
     /// Any method below `/scoregate/v1`.
@@ -149,13 +161,13 @@ impl Client {
             }
         };
         let sent = request.send().await;
-        self.answer(sent.map_err(|source| CliError::Unreachable { base: self.base.clone(), source })?).await
+        self.answer(sent.map_err(|source| self.unreachable(source))?).await
     }
 
     async fn answer(&self, response: Response) -> Result<Value, CliError> {
         let status = response.status();
         let body = response.bytes().await;
-        let body = body.map_err(|source| CliError::Unreachable { base: self.base.clone(), source })?;
+        let body = body.map_err(|source| self.unreachable(source))?;
         let document: Option<Value> = serde_json::from_slice(&body).ok();
         if status == StatusCode::NO_CONTENT {
             return Ok(Value::Null);
@@ -166,6 +178,15 @@ impl Client {
         let message =
             document.as_ref().and_then(|body| body["message"].as_str()).unwrap_or("no reason given");
         Err(self.refusal(status, message.to_owned()))
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> CliError {
+        let base = self.base.clone();
+        if is_of_certificate(&source) {
+            CliError::Untrusted { base, source }
+        } else {
+            CliError::Unreachable { base, source }
+        }
     }
 
     fn refusal(&self, status: StatusCode, message: String) -> CliError {
@@ -183,6 +204,20 @@ impl Client {
     fn odd(&self, problem: &'static str) -> CliError {
         CliError::NoWorkspace { base: self.base.clone(), problem }
     }
+}
+
+fn with_query(mut url: Url, query: &[(String, String)]) -> Url {
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    url
+}
+
+/// The query of the next page of a list; `None` on the last one. Of a link only the query is used: it names the
+/// workspace's public URL, which may not be the one by which it was reached, and the credential goes nowhere else.
+pub(super) fn next_query(page: &Value) -> Option<Vec<(String, String)>> {
+    let (_, query) = page["nextLink"].as_str()?.split_once('?')?;
+    Some(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
 }
 
 fn authorization(credential: &SecretString) -> Result<HeaderValue, CliError> {
@@ -204,17 +239,62 @@ pub(super) fn http_root(base: &str) -> Option<String> {
     is_http.then(|| base.trim_end_matches('/').to_owned())
 }
 
+/// Whose certificates are trusted.
+#[derive(Debug)]
+pub(super) enum Trust {
+    /// Those of the system's CAs.
+    System,
+    /// Those of these CAs, and of no other.
+    Only(Vec<Certificate>),
+}
+
+impl Trust {
+    /// The CAs of a file in PEM, or those of the system.
+    pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, CliError> {
+        let Some(path) = ca_file else { return Ok(Self::System) };
+        let text = std::fs::read(path).map_err(|source| CliError::ReadFile { path: path.into(), source })?;
+        match Certificate::from_pem_bundle(&text) {
+            Ok(certificates) if !certificates.is_empty() => Ok(Self::Only(certificates)),
+            _ => Err(CliError::CaFile { path: path.into() }),
+        }
+    }
+}
+
 /// A client that takes a credential nowhere else: it follows no redirect, and what is on this machine it does not look
 /// for through a proxy.
-pub(super) fn http_client(base: &str) -> Result<reqwest::Client, CliError> {
+pub(super) fn http_client(base: &str, trust: Trust) -> Result<reqwest::Client, CliError> {
     let builder =
         reqwest::Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
+    let builder = match trust {
+        Trust::Only(certificates) => builder.tls_certs_only(certificates),
+        // Where no TLS is spoken, a system without CAs will do.
+        Trust::System if is_plain_and_local(base) => builder.tls_certs_only([]),
+        Trust::System => builder,
+    };
     let builder = match base.strip_prefix(UNIX) {
         Some(path) => builder.unix_socket(Path::new(path)).no_proxy(),
         None if is_loopback(base) => builder.no_proxy(),
         None => builder,
     };
     builder.build().map_err(CliError::Client)
+}
+
+fn is_plain_and_local(base: &str) -> bool {
+    base.starts_with(UNIX) || base.starts_with("http:") && is_loopback(base)
+}
+
+/// Whether the other side's certificate is what a request failed of.
+fn is_of_certificate(error: &reqwest::Error) -> bool {
+    std::iter::successors(error.source(), |cause| cause_of(*cause))
+        .any(|cause| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))))
+}
+
+/// An `io::Error` gives the cause of the error that it wraps for its own, and leaves that one out.
+fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
 }
 
 fn is_loopback(base: &str) -> bool {

@@ -6,7 +6,7 @@ use clap::Args;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::client::Client;
+use super::client::{Client, Trust};
 use super::exit::CliError;
 use super::output::{OutputFormat, Printer};
 
@@ -23,7 +23,10 @@ pub(super) struct ConnectionArgs {
     /// File with the credential [default: the credential in SCOREGATE_CREDENTIAL]
     #[arg(long, value_name = "FILE")]
     credential_file: Option<PathBuf>,
-    /// A table for people, JSON for programs
+    /// Certificate of the CA to trust for `https`, in PEM [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "SCOREGATE_CA_FILE")]
+    ca_file: Option<PathBuf>,
+    /// A table for people, JSON or JSON lines for programs
     #[arg(long, value_enum, default_value_t)]
     output: OutputFormat,
 }
@@ -34,7 +37,8 @@ impl ConnectionArgs {
     /// # Errors
     /// No or a bad credential, a bad URL, or nobody there who accepts it.
     pub(super) async fn open(&self) -> Result<(Client, Printer), CliError> {
-        let client = Client::connect(&self.workspace, &self.credential()?).await?;
+        let trust = Trust::new(self.ca_file.as_deref())?;
+        let client = Client::connect(&self.workspace, &self.credential()?, trust).await?;
         Ok((client, Printer::new(self.output)))
     }
 

@@ -47,7 +47,7 @@ pub enum CliError {
     Serve(#[from] ServeError),
     /// The base URL cannot be one.
     #[error(
-        "`{url}` is no URL of a workspace: write it as `http://HOST:PORT` or `unix:PATH` \
+        "`{url}` is no URL of a workspace: write it as `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH` \
          (--workspace or SCOREGATE_WORKSPACE)"
     )]
     WorkspaceUrl {
@@ -113,6 +113,24 @@ pub enum CliError {
         #[source]
         source: reqwest::Error,
     },
+    /// Somebody answers, whose certificate no trusted CA signed, or for another name, or for another time.
+    #[error(
+        "the certificate of `{base}` is not trusted: --ca-file or SCOREGATE_CA_FILE names the CA that signed it, if that \
+         is not a public one"
+    )]
+    Untrusted {
+        /// The workspace's base URL.
+        base: String,
+        /// What is wrong with the certificate.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// A file of CAs that has none.
+    #[error("`{path}` holds no certificate in PEM (--ca-file or SCOREGATE_CA_FILE)", path = .path.display())]
+    CaFile {
+        /// Which.
+        path: PathBuf,
+    },
     /// 401.
     #[error(
         "the workspace does not accept the credential: check SCOREGATE_CREDENTIAL or --credential-file \
@@ -171,7 +189,8 @@ impl CliError {
             | Self::AdminUrl { .. }
             | Self::NoPlace { .. }
             | Self::NoCredential
-            | Self::OddCredential => Exit::Configuration,
+            | Self::OddCredential
+            | Self::CaFile { .. } => Exit::Configuration,
             Self::Unauthenticated | Self::Refused { .. } => Exit::Refused,
             Self::NotEnforced(_) => Exit::NotEnforced,
             Self::Serve(_)
@@ -179,6 +198,7 @@ impl CliError {
             | Self::WriteFile { .. }
             | Self::Client(_)
             | Self::Unreachable { .. }
+            | Self::Untrusted { .. }
             | Self::Trouble { .. }
             | Self::NoWorkspace { .. }
             | Self::Output(_)

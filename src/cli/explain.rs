@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::client::{http_client, http_root};
+use super::client::{Trust, http_client, http_root};
 use super::exit::CliError;
 use super::output::OutputFormat;
 
@@ -64,7 +64,7 @@ impl ExplainArgs {
             None => (JSON, self.described()),
         };
         let root = http_root(&self.admin).ok_or_else(|| CliError::AdminUrl { url: self.admin.clone() })?;
-        let request = http_client(&self.admin)?.post(format!("{root}/explain"));
+        let request = http_client(&self.admin, Trust::System)?.post(format!("{root}/explain"));
         let sent = request.header("content-type", content_type).body(body).send().await;
         let unreachable = |error: reqwest::Error| {
             CliError::failed(format!(
@@ -81,7 +81,7 @@ impl ExplainArgs {
         }
         let mut out = io::stdout().lock();
         match self.output {
-            OutputFormat::Json => writeln!(out, "{text}")?,
+            OutputFormat::Json | OutputFormat::Jsonl => writeln!(out, "{text}")?,
             OutputFormat::Table => {
                 let explanation: Explanation = serde_json::from_str(&text).map_err(|error| {
                     CliError::failed(format!("the gate's answer is not understood: {error}"))

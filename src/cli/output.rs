@@ -14,6 +14,8 @@ pub(super) enum OutputFormat {
     Table,
     /// One JSON document
     Json,
+    /// JSON lines: each item of a list on a line of its own
+    Jsonl,
 }
 
 /// Writes the result of a command to standard output.
@@ -27,6 +29,11 @@ impl Printer {
         Self { format }
     }
 
+    /// Whether a list may be written in parts, one after the other.
+    pub(super) fn writes_lines(&self) -> bool {
+        self.format == OutputFormat::Jsonl
+    }
+
     /// Writes a document, or what people want to see of it.
     pub(super) fn print(
         &self,
@@ -37,6 +44,7 @@ impl Printer {
         match self.format {
             OutputFormat::Table => for_people(&mut out)?,
             OutputFormat::Json => writeln!(out, "{document:#}")?,
+            OutputFormat::Jsonl => json_lines(&mut out, document)?,
         }
         Ok(())
     }
@@ -45,6 +53,14 @@ impl Printer {
 /// Writes a line that is not what a command is for. Where nobody reads it any more, what was done stays done.
 pub(super) fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Writes the items of a list, or else the document itself, one a line.
+fn json_lines(out: &mut dyn Write, document: &Value) -> io::Result<()> {
+    match document {
+        Value::Array(items) => items.iter().try_for_each(|item| writeln!(out, "{item}")),
+        other => writeln!(out, "{other}"),
+    }
 }
 
 /// Writes rows under a header, each column as wide as its widest cell.
@@ -116,6 +132,14 @@ mod tests {
         let rows = [["a".into(), "é".into()], ["longer".into(), "x\x1b[31m".into()]];
         let table = written(|out| table(out, ["NAME", "B"], &rows));
         assert_eq!(table, "NAME    B\na       é\nlonger  x\u{fffd}[31m\n");
+    }
+
+    #[test]
+    fn json_lines_has_a_line_for_each_item() {
+        let list = serde_json::json!([{ "a": "line\nbreak" }, { "b": 1 }]);
+        assert_eq!(written(|out| json_lines(out, &list)), "{\"a\":\"line\\nbreak\"}\n{\"b\":1}\n");
+        assert_eq!(written(|out| json_lines(out, &list[1])), "{\"b\":1}\n");
+        assert_eq!(written(|out| json_lines(out, &Value::Array(Vec::new()))), "");
     }
 
     #[test]

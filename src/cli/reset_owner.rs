@@ -12,7 +12,7 @@ use super::serve::{ServeError, load};
 use crate::clock::SystemClock;
 use crate::config::{self, DataDir, write_secret};
 use crate::metrics::Metrics;
-use crate::workspace::Workspace;
+use crate::workspace::{Origin, Workspace};
 
 /// Flags of `principal reset-owner`.
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub(super) fn run(global: &GlobalArgs, args: &ResetOwnerArgs) -> Result<ExitCode
     let credential = runtime.map_err(failed)?.block_on(async {
         let workspace = Workspace::open(&config, Arc::new(SystemClock), &Metrics::default()).await;
         let workspace = workspace.map_err(|error| ServeError::Workspace(error.into()))?;
-        workspace.reset_owner().await.map_err(|error| ServeError::Workspace(error.into()))
+        workspace.reset_owner(&Origin::local()).await.map_err(|error| ServeError::Workspace(error.into()))
     })?;
     let path = data_dir.path().join("owner-credential");
     write_secret(&path, credential.expose_secret())

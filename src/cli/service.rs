@@ -7,7 +7,7 @@ use reqwest::Method;
 use scoregate_authz::{AuthMode, ComputeType, ServiceName};
 use serde_json::{Map, Value, json};
 
-use super::client::{Client, Content};
+use super::client::{Client, Content, next_query};
 use super::connection::ConnectionArgs;
 use super::exit::CliError;
 use super::output::{self, items, text};
@@ -25,6 +25,8 @@ pub(super) enum ServiceCommand {
     Update(UpdateArgs),
     /// Delete a service, and wait until no gate accepts its keys and tokens
     Delete(DeleteArgs),
+    /// Show who was given its keys and tokens, how often and when last
+    Issues(IssuesArgs),
 }
 
 impl ServiceCommand {
@@ -39,6 +41,7 @@ impl ServiceCommand {
             Self::Show(args) => args.run().await,
             Self::Update(args) => args.run().await,
             Self::Delete(args) => args.run().await,
+            Self::Issues(args) => args.run().await,
         }
     }
 }
@@ -123,6 +126,15 @@ pub(super) struct ShowArgs {
 /// Flags of `service delete`.
 #[derive(Debug, Args)]
 pub(super) struct DeleteArgs {
+    /// Its name
+    name: ServiceName,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// Flags of `service issues`.
+#[derive(Debug, Args)]
+pub(super) struct IssuesArgs {
     /// Its name
     name: ServiceName,
     #[command(flatten)]
@@ -246,8 +258,30 @@ impl DeleteArgs {
     }
 }
 
-/// All pages. Of a next link only the query is used: it names the workspace's public URL, which may not be the one by
-/// which it was reached, and the credential goes nowhere else.
+impl IssuesArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let (client, printer) = self.connection.open().await?;
+        let issues = client.get_own(&["services", self.name.as_str(), "issues"]).await?;
+        let since = text(&issues, "since");
+        let row = |item: &Value| {
+            let (keys, tokens) = (&item["keys"], &item["tokens"]);
+            [
+                text(item, "principal"),
+                text(keys, "count"),
+                text(keys, "lastTime"),
+                text(tokens, "count"),
+                text(tokens, "lastTime"),
+            ]
+        };
+        let rows: Vec<_> = items(&issues["value"]).iter().map(row).collect();
+        printer.print(&issues, |out| {
+            writeln!(out, "since {since}:")?;
+            output::table(out, ["PRINCIPAL", "KEYS", "LAST KEYS", "TOKENS", "LAST TOKEN"], &rows)
+        })
+    }
+}
+
+/// All pages.
 async fn all_services(client: &Client, compute_type: Option<ComputeType>) -> Result<Vec<Value>, CliError> {
     let mut query = vec![("count".to_owned(), "500".to_owned())];
     query.extend(compute_type.map(|compute| ("computeType".to_owned(), compute.to_string())));
@@ -257,9 +291,9 @@ async fn all_services(client: &Client, compute_type: Option<ComputeType>) -> Res
         if let Value::Array(items) = page["value"].take() {
             services.extend(items);
         }
-        match page["nextLink"].as_str().and_then(|link| link.split_once('?')) {
+        match next_query(&page) {
             None => return Ok(services),
-            Some((_, next)) => query = form_urlencoded::parse(next.as_bytes()).into_owned().collect(),
+            Some(next) => query = next,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::serve::{
 use super::workspace::{RunningWorkspace, WorkspaceListeners, start_workspace};
 use crate::config::{self, DataDir, write_secret};
 use crate::listen::{ListenAddress, Listener};
-use crate::workspace::{Role, Workspace, WorkspaceError};
+use crate::workspace::{Origin, Role, Workspace, WorkspaceError};
 
 /// Flags of `up`.
 #[derive(Debug, Args)]
@@ -83,16 +83,17 @@ async fn own_credential(workspace: &Workspace, data_dir: &Path) -> Result<Secret
     let failed = |error: WorkspaceError| ServeError::Workspace(error.into());
     if let Ok(text) = std::fs::read_to_string(&path) {
         let kept = SecretString::from(text);
-        let principal = workspace.authenticate(kept.expose_secret()).await.map_err(failed)?;
+        let principal = workspace.authenticate(kept.expose_secret());
         if principal.is_some_and(|principal| principal.role == Role::Gate) {
             return Ok(kept);
         }
     }
-    match workspace.delete_principal(OWN_GATE).await {
+    match workspace.delete_principal(&Origin::local(), OWN_GATE).await {
         Ok(()) | Err(WorkspaceError::UnknownPrincipal(_)) => {}
         Err(error) => return Err(failed(error)),
     }
-    let (_, credential) = workspace.create_principal(OWN_GATE, Role::Gate).await.map_err(failed)?;
+    let created = workspace.create_principal(&Origin::local(), OWN_GATE, Role::Gate).await;
+    let (_, credential) = created.map_err(failed)?;
     write_secret(&path, credential.expose_secret())
         .map_err(|source| ServeError::Io { what: format!("cannot write `{}`", path.display()), source })?;
     Ok(credential)
@@ -117,5 +118,8 @@ fn show_next_step(workspace: &RunningWorkspace, data_dir: &Path) {
     say("\nnext, in another terminal:");
     say(&format!("  export SCOREGATE_WORKSPACE={}", workspace.url));
     say(&format!("  export SCOREGATE_CREDENTIAL=$(cat {})", data_dir.join("owner-credential").display()));
+    if workspace.url.starts_with("https:") {
+        say("  export SCOREGATE_CA_FILE=...  # unless a public CA signed the certificate");
+    }
     say("  scoregate service create my-model");
 }

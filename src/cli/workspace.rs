@@ -53,6 +53,8 @@ pub(super) struct RunningWorkspace {
     pub health: Health,
     /// Base URL of its REST.
     pub url: String,
+    /// URL of its discovery document.
+    pub discovery: String,
     /// Where its feed listens.
     pub feed: ListenAddress,
 }
@@ -64,7 +66,7 @@ impl RunningWorkspace {
             feed: Some(self.feed.to_string()),
             workspace: Some(self.url.clone()),
             workspace_scope: Some(self.workspace.scope().to_string()),
-            discovery: Some(format!("{}/discovery/workspaces/{}", self.url, self.workspace.id())),
+            discovery: Some(self.discovery.clone()),
             ..Addresses::default()
         }
     }
@@ -94,17 +96,26 @@ pub(super) async fn start_workspace(
     let workspace = workspace.map_err(|error| ServeError::Workspace(error.into()))?;
     write_owner_credential(&workspace, &config.data_dir).await?;
     let health = Health::not_ready("the workspace is starting").await;
-    let url = config.public_url.clone().unwrap_or_else(|| base_url(rest.address()));
+    let url = config.public_url.clone().unwrap_or_else(|| rest_url(config, rest.address()));
     let urls = PublicUrls { base: url.clone(), scoring_base: config.scoring_base_url.clone() };
+    let discovery = urls.discovery(workspace.id());
     let router = http::router(workspace.clone(), urls);
     let feed_address = feed.address().clone();
     let shutdown = process.shutdown.clone();
-    process.shutdown.spawn(http::serve(rest, router, shutdown.clone()));
+    match config.tls.clone() {
+        Some(tls) => {
+            process.shutdown.spawn(tls.clone().follow(shutdown.clone()));
+            process.shutdown.spawn(http::serve_tls(rest, tls, router, shutdown.clone()));
+        }
+        None => {
+            process.shutdown.spawn(http::serve(rest, router, shutdown.clone()));
+        }
+    }
     process.shutdown.spawn({
         let (workspace, health) = (workspace.clone(), health.clone());
         async move { workspace.run(feed, health, shutdown).await }
     });
-    Ok(RunningWorkspace { workspace, health, url, feed: feed_address })
+    Ok(RunningWorkspace { workspace, health, url, discovery, feed: feed_address })
 }
 
 async fn write_owner_credential(workspace: &Workspace, data_dir: &Path) -> Result<(), ServeError> {
@@ -117,7 +128,14 @@ async fn write_owner_credential(workspace: &Workspace, data_dir: &Path) -> Resul
         .map_err(|source| ServeError::Io { what: format!("cannot write `{}`", path.display()), source })
 }
 
-/// The URL of a listener; that of a Unix socket serves to be shown only.
+fn rest_url(config: &WorkspaceConfig, address: &ListenAddress) -> String {
+    match (&config.tls, address) {
+        (Some(_), ListenAddress::Tcp(address)) => format!("https://{address}"),
+        _ => base_url(address),
+    }
+}
+
+/// The URL of a listener without TLS; that of a Unix socket serves to be shown only.
 pub(super) fn base_url(address: &ListenAddress) -> String {
     match address {
         ListenAddress::Tcp(address) => format!("http://{address}"),

@@ -159,6 +159,8 @@ pub struct Workspace {
     /// By default `pepper` in the data directory, made at the first start.
     pub pepper_file: Option<String>,
     pub enforcement_timeout: Time,
+    pub audit_retention: Retention,
+    pub tls: Tls,
     /// In place of the files, for environments that hand secrets over as variables.
     #[serde(skip_serializing)]
     pub master_key: Option<String>,
@@ -183,10 +185,22 @@ impl Default for Workspace {
             master_key_file: None,
             pepper_file: None,
             enforcement_timeout: Time::seconds(10),
+            audit_retention: Retention::days(400),
+            tls: Tls::default(),
             master_key: None,
             pepper: None,
         }
     }
+}
+
+/// Both or none.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Tls {
+    /// PEM: the server's certificate, then those that lead to its CA.
+    pub certificate_file: Option<String>,
+    /// PEM.
+    pub key_file: Option<String>,
 }
 
 /// A duration written as `90s`, `1h 30m` or `500ms`.
@@ -220,5 +234,74 @@ impl<'de> Deserialize<'de> for Time {
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{}ms", self.0.as_millis()))
+    }
+}
+
+/// For how long something is kept: whole days, such as `400d`, any other [`Time`], or `unlimited`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention(pub Option<Duration>);
+
+impl Retention {
+    const UNLIMITED: &'static str = "unlimited";
+    const DAY: u64 = 24 * 3600;
+
+    /// Days of 24 hours.
+    pub const fn days(days: u32) -> Self {
+        Self(Some(Duration::from_secs(days as u64 * Self::DAY)))
+    }
+}
+
+impl std::str::FromStr for Retention {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == Self::UNLIMITED {
+            return Ok(Self(None));
+        }
+        // Not among the units of durations, since civil days differ.
+        if let Some(days) = text.strip_suffix('d').and_then(|days| days.parse().ok()) {
+            return Ok(Self::days(days));
+        }
+        let time: Result<Time, _> = text.parse();
+        time.map(|Time(time)| Self(Some(time)))
+            .map_err(|_| format!("`{text}` is neither a duration such as `400d` or `36h` nor `unlimited`"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Retention {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Retention {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            None => serializer.serialize_str(Self::UNLIMITED),
+            Some(time) if time.as_secs().is_multiple_of(Self::DAY) => {
+                serializer.collect_str(&format_args!("{}d", time.as_secs() / Self::DAY))
+            }
+            Some(time) => Time(time).serialize(serializer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retention_is_read_and_written() {
+        for (text, days) in [("400d", Some(400)), ("48h", Some(2)), ("unlimited", None)] {
+            let read: Retention = text.parse().unwrap();
+            assert_eq!(read, days.map_or(Retention(None), Retention::days), "{text}");
+        }
+        let written = |retention| serde_json::to_value(retention).unwrap();
+        assert_eq!(written(Retention::days(400)), "400d");
+        assert_eq!(written(Retention(None)), "unlimited");
+        assert_eq!(written(Retention(Some(Duration::from_secs(90_000)))), "90000000ms");
+        for text in ["", "d", "-1d", "1.5d", "forever", "99999999999d"] {
+            assert!(text.parse::<Retention>().is_err(), "{text}");
+        }
     }
 }

@@ -9,12 +9,13 @@ use secrecy::SecretString;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::secrets::{FirstStart, master_keys, pepper, read_or_make_secret, read_secret};
-use super::shape::{Shape, Time};
+use super::shape::{Retention, Shape, Time};
 use super::{
     ConfigError, DataDir, GateConfig, MasterKeys, Problem, ProcessConfig, Sources, WorkspaceConfig,
     WorkspaceScope,
 };
 use crate::listen::{ListenAddress, PeerAddress};
+use crate::tls::{ServerTls, TlsError, TlsFiles};
 
 /// Name of the workspace's database in its data directory.
 pub(crate) const DATABASE: &str = "workspace.db";
@@ -199,9 +200,10 @@ fn workspace_in(
     let second = Duration::from_secs(1);
     let token_lifetime =
         within(sources, "workspace.token_lifetime", workspace.token_lifetime, second..=year)?;
+    let tls = workspace_tls(shape, sources)?;
     Ok(WorkspaceConfig {
         data_dir: data_dir.to_owned(),
-        workspace_listen: address(shape, sources, "workspace.listen", &workspace.listen)?,
+        workspace_listen: rest_address(shape, sources, tls.is_some())?,
         feed_listen: address(shape, sources, "workspace.feed_listen", &workspace.feed_listen)?,
         admin_listen: address(shape, sources, "admin.listen", &shape.admin.listen)?,
         scope: WorkspaceScope {
@@ -231,7 +233,51 @@ fn workspace_in(
             workspace.enforcement_timeout,
             second..=Duration::from_secs(600),
         )?,
+        audit_retention: audit_retention(shape, sources)?,
+        tls,
     })
+}
+
+/// At least a day: less is a slip of the pen that deletes what nobody can bring back.
+fn audit_retention(shape: &Shape, sources: &Sources) -> Result<Option<Duration>, ConfigError> {
+    const KEY: &str = "workspace.audit_retention";
+    let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+    let Retention(retention) = shape.workspace.audit_retention;
+    retention.map(|kept| within(sources, KEY, Time(kept), days(1)..=days(36_525))).transpose()
+}
+
+fn rest_address(shape: &Shape, sources: &Sources, has_tls: bool) -> Result<ListenAddress, ConfigError> {
+    const KEY: &str = "workspace.listen";
+    let problem = match shape.workspace.listen.parse::<ListenAddress>() {
+        Err(error) => Problem::Form(error.to_string()),
+        Ok(address @ ListenAddress::Unix(_)) if has_tls => {
+            Problem::Form(format!("`{address}` needs no TLS, and `workspace.tls` is set"))
+        }
+        Ok(address) if has_tls || shape.insecure || address.is_local() => return Ok(address),
+        Ok(address) => Problem::InsecureRest(address),
+    };
+    Err(sources.error(KEY, problem))
+}
+
+fn workspace_tls(shape: &Shape, sources: &Sources) -> Result<Option<ServerTls>, ConfigError> {
+    const CERTIFICATE: &str = "workspace.tls.certificate_file";
+    const KEY: &str = "workspace.tls.key_file";
+    let tls = &shape.workspace.tls;
+    let missing = |key| sources.error(key, Problem::Missing("certificate and key go together, or neither"));
+    let files = match (&tls.certificate_file, &tls.key_file) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(missing(KEY)),
+        (None, Some(_)) => return Err(missing(CERTIFICATE)),
+        (Some(certificate), Some(key)) => TlsFiles { certificate: certificate.into(), key: key.into() },
+    };
+    let loaded = ServerTls::load(files).map_err(|error| {
+        let key = match error {
+            TlsError::Certificate { .. } => CERTIFICATE,
+            TlsError::Key { .. } => KEY,
+        };
+        sources.error(key, Problem::Tls(error))
+    });
+    loaded.map(Some)
 }
 
 /// Where the secrets of a workspace are looked for.

@@ -1,5 +1,6 @@
 //! Commits: one at a time, stored, then published to the feed in the order of their revisions.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use scoregate_authz::Version;
@@ -23,31 +24,30 @@ pub(super) struct Committed {
 }
 
 impl Workspace {
-    /// Waits until no other change is under way.
-    pub(super) async fn turn(&self) -> Turn {
+    /// Waits until no other change is under way, whether the store works or not.
+    pub(super) async fn unconditional_turn(&self) -> Turn {
         Arc::clone(&self.inner.turns).lock_owned().await
     }
 
     /// Stores a change and publishes it.
-    ///
-    /// Runs to its end also when the caller goes away: a change that is stored but not published would never reach the
-    /// gates.
     pub(super) async fn commit(&self, turn: Turn, change: Change) -> Result<Committed, CommitError> {
         let workspace = self.clone();
-        let task = tokio::spawn(async move {
+        to_its_end(async move {
             let _turn = turn;
             workspace.commit_and_publish(change).await
-        });
-        task.await.map_err(|error| StoreError::Database(error.into()))?
+        })
+        .await
     }
 
     async fn commit_and_publish(&self, mut change: Change) -> Result<Committed, CommitError> {
         let before = self.image();
         change.entries.retain(|write| !is_unchanged(&before, write));
-        let writes = change.entries.clone();
-        let row = change.operation.clone();
-        let version = self.inner.store.commit(change).await?;
-        let image = self.image_after(&before, version, writes).await?;
+        let Change { services, keys, entries, operation: row, .. } = change.clone();
+        let version = self.inner.store.commit(change).await.inspect_err(|error| {
+            if let CommitError::Store(error) = error {
+                self.note_failure(error);
+            }
+        })?;
         self.inner.series.changes.inc();
         let id = row.as_ref().map(|row| row.operation.id);
         let mut operation = row.map(|mut row| {
@@ -56,7 +56,12 @@ impl Workspace {
             self.begin_operation(row, version);
             operation
         });
-        self.publish(image);
+        if version == next(before.version()) {
+            self.inner.directory.apply(services, keys);
+            self.publish(before.after(version, entries, timestamp(self.now())));
+        } else {
+            self.catch_up().await.inspect_err(|error| self.note_failure(error))?;
+        }
         let ended = self.end_due_operations().await;
         if let Some(ended) = ended.into_iter().find(|ended| Some(ended.id) == id) {
             operation = Some(ended);
@@ -64,24 +69,8 @@ impl Workspace {
         Ok(Committed { revision: version.revision, operation })
     }
 
-    async fn image_after(
-        &self,
-        before: &Image,
-        version: Version,
-        writes: Vec<EntryWrite>,
-    ) -> Result<Image, StoreError> {
-        let now = timestamp(self.now());
-        let held = before.version();
-        if version.epoch == held.epoch && version.revision == held.revision + 1 {
-            return Ok(before.after(version, writes, now));
-        }
-        // A commit before this one was reported as failed and was done nevertheless.
-        tracing::warn!(from = %held, to = %version, "the store is ahead of memory: reading it anew");
-        let (version, rows) = self.inner.store.entries().await?;
-        Ok(Image::new(version, rows, now))
-    }
-
-    fn publish(&self, image: Image) {
+    /// Gives the feed what is in force from now on.
+    pub(super) fn publish(&self, image: Image) {
         let before = self.inner.image.send_replace(Arc::new(image));
         let after = self.image();
         for entry in after.changed_since(before.version().revision) {
@@ -94,6 +83,23 @@ impl Workspace {
             }
         }
     }
+}
+
+/// Runs what is begun to its end also when the caller goes away: what is stored and not taken over by memory would never
+/// reach the gates.
+pub(super) async fn to_its_end<T, E>(
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+{
+    let ended = tokio::spawn(work).await;
+    ended.map_err(|error| StoreError::Database(error.into()))?
+}
+
+fn next(version: Version) -> Version {
+    Version { revision: version.revision + 1, ..version }
 }
 
 /// An entry that is written as it is would make every gate work for nothing.

@@ -9,6 +9,8 @@ use scoregate_authz::{
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::issues::Issue;
+
 /// A service, without its keys.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceRecord {
@@ -115,6 +117,15 @@ pub struct KeyPair {
     pub secondary: PlainKey,
 }
 
+/// Both keys of a service for somebody who asked for them, and what may be said of it.
+#[derive(Debug, Clone)]
+pub struct ListedKeys {
+    /// The keys.
+    pub keys: KeyPair,
+    /// For the log.
+    pub issue: Issue,
+}
+
 /// Order of a list of services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
@@ -153,7 +164,7 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
-/// A token and its times.
+/// A token, its times, and what may be said of it.
 #[derive(Clone)]
 pub struct IssuedToken {
     /// The JSON Web Token.
@@ -162,14 +173,17 @@ pub struct IssuedToken {
     pub refresh_after: u64,
     /// When it expires, in Unix seconds.
     pub expires_at: u64,
+    /// For the log.
+    pub issue: Issue,
 }
 
 impl std::fmt::Debug for IssuedToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { token: _, refresh_after, expires_at } = self;
+        let Self { token: _, refresh_after, expires_at, issue } = self;
         f.debug_struct("IssuedToken")
             .field("refresh_after", refresh_after)
             .field("expires_at", expires_at)
+            .field("issue", issue)
             .finish_non_exhaustive()
     }
 }

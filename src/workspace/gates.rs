@@ -133,6 +133,11 @@ impl Gates {
         gates
     }
 
+    /// Names and connections of all of them.
+    pub(super) fn connections(&self) -> Vec<(String, u64)> {
+        self.connected.iter().map(|gate| (gate.key().clone(), gate.connection)).collect()
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.connected.len()

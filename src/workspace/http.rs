@@ -6,7 +6,9 @@
 mod access;
 mod artifacts;
 mod attributes;
+mod audit;
 mod body;
+mod compute;
 mod description;
 mod discovery;
 mod error;
@@ -16,13 +18,17 @@ mod members;
 mod model_id;
 mod models;
 mod observe;
+mod online_endpoints;
 mod openapi;
 mod openid;
 mod operation;
+mod origin;
 mod principals;
+mod resource_manager;
 mod service_object;
 mod service_request;
 mod services;
+mod session;
 mod urls;
 mod workspace;
 
@@ -33,7 +39,7 @@ use axum::{Router, middleware};
 use access::Endpoint;
 use error::ApiError;
 
-pub use crate::http_server::serve;
+pub use crate::http_server::{serve, serve_tls};
 pub use access::{Access, Route};
 pub use openapi::openapi;
 pub use urls::PublicUrls;
@@ -51,6 +57,11 @@ impl Api {
     /// The URL of this workspace, to which `/services` and the like are appended.
     fn workspace_url(&self) -> String {
         self.urls.workspace(self.workspace.scope())
+    }
+
+    /// The URL of this workspace as a resource of Azure's, to which `/onlineEndpoints` and the like are appended.
+    fn resource_url(&self) -> String {
+        self.urls.resource(self.workspace.scope())
     }
 }
 
@@ -80,10 +91,15 @@ fn endpoints() -> Vec<Endpoint> {
         workspace::endpoint(),
         operation::endpoint(),
         artifacts::endpoint(),
+        audit::endpoint(),
+        compute::endpoint(),
     ];
     endpoints.extend(discovery::endpoints());
+    endpoints.extend(resource_manager::endpoints());
+    endpoints.extend(session::endpoints());
     endpoints.extend(models::endpoints());
     endpoints.extend(services::endpoints());
+    endpoints.extend(online_endpoints::endpoints());
     endpoints.extend(principals::endpoints());
     endpoints
 }

@@ -1,22 +1,52 @@
 //! The two keys of a service.
 
+use std::sync::Arc;
+
 use scoregate_authz::{PlainKey, ServiceUid, Slot};
 use zeroize::Zeroizing;
 
-use super::domain::{KeyPair, Operation, ServiceRecord, WorkspaceError};
+use super::audit::{self, AuditAction, Origin};
+use super::directory::IssuingService;
+use super::domain::{KeyPair, ListedKeys, Operation, Principal, ServiceRecord, WorkspaceError};
+use super::issues::IssueEvent;
 use super::keyring::{KeyringError, Location, Sealed};
 use super::services::{check_keys, refusal};
 use super::store::{Change, ServiceWrite, StoreError};
 use super::{Workspace, policy, timestamp};
 
 impl Workspace {
-    /// Both keys of a service, in whatever mode it is.
+    /// Both keys of a service, in whatever mode it is, to be handed out to a principal.
     ///
     /// # Errors
     /// There is no service of this name.
-    pub async fn keys(&self, name: &str) -> Result<KeyPair, WorkspaceError> {
-        let service = self.service(name).await?;
-        self.keys_of(&service).await
+    pub fn list_keys(&self, name: &str, principal: &Principal) -> Result<ListedKeys, WorkspaceError> {
+        let service = self.issuing_service(name)?;
+        let keys = self.plain_keys(&service)?;
+        let issue = service.issue(IssueEvent::KeysListed);
+        self.note_issue(&issue, principal);
+        Ok(ListedKeys { keys, issue })
+    }
+
+    /// Both keys of a service, to be compared with others: who hands them out uses [`Workspace::list_keys`].
+    ///
+    /// # Errors
+    /// There is no service of this name.
+    pub fn keys(&self, name: &str) -> Result<KeyPair, WorkspaceError> {
+        self.plain_keys(&*self.issuing_service(name)?)
+    }
+
+    fn plain_keys(&self, service: &IssuingService) -> Result<KeyPair, WorkspaceError> {
+        if let Some(keys) = service.keys.plain.get() {
+            return Ok(keys.clone());
+        }
+        let keys = self.open_keys(&service.uid, &service.keys.sealed)?;
+        Ok(service.keys.plain.get_or_init(|| keys).clone())
+    }
+
+    /// A service, as far as issuing for it goes.
+    pub(super) fn issuing_service(&self, name: &str) -> Result<Arc<IssuingService>, WorkspaceError> {
+        let service = self.inner.directory.service(name);
+        service.ok_or_else(|| WorkspaceError::UnknownService(name.to_owned()))
     }
 
     /// Replaces one key, by a random one or the chosen one; the other goes on working. The operation tells when no gate
@@ -26,12 +56,14 @@ impl Workspace {
     /// There is no service of this name, or the other key is the same.
     pub async fn regenerate_key(
         &self,
+        origin: &Origin,
         name: &str,
         slot: Slot,
         chosen: Option<PlainKey>,
     ) -> Result<Operation, WorkspaceError> {
+        let details = audit::details([("slot", slot.as_str().into()), ("chosen", chosen.is_some().into())]);
         let key = chosen_or_new(chosen)?;
-        let turn = self.turn().await;
+        let turn = self.turn().await?;
         let before = self.service(name).await?;
         let mut keys = self.keys_of(&before).await?;
         match slot {
@@ -42,22 +74,27 @@ impl Workspace {
         let record = ServiceRecord { updated_at: timestamp(self.now()), ..before.clone() };
         let effect = format!("the {slot} key of `{}` has changed", before.name);
         let operation = self.new_operation("RegenerateKeys", &before.name, effect);
+        let audit = self.service_record(origin, AuditAction::KeyRegenerated, &record, details);
         let change = Change {
-            keys: Some((record.uid.clone(), self.seal_keys(&record.uid, &keys)?)),
+            keys: vec![(record.uid.clone(), self.seal_keys(&record.uid, &keys)?)],
             entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
-            service: Some(ServiceWrite::Update { record: Box::new(record), expected: before.revision }),
+            services: vec![ServiceWrite::Update { record: Box::new(record), expected: before.revision }],
             operation: Some(operation.clone()),
-            ..Change::default()
+            ..Change::recorded(vec![audit])
         };
-        let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &before.name))?;
+        let committed = self.commit(turn, change).await.map_err(refusal)?;
         Ok(committed.operation.unwrap_or(operation.operation))
     }
 
-    /// The keys of a service that was read. `UnknownService` if it has been deleted since.
+    /// The keys of a service that was read, as the store has them. `UnknownService` if it has been deleted since.
     pub(super) async fn keys_of(&self, service: &ServiceRecord) -> Result<KeyPair, WorkspaceError> {
         let sealed = self.inner.store.sealed_keys(&service.uid).await?;
         let sealed = sealed.ok_or_else(|| WorkspaceError::UnknownService(service.name.to_string()))?;
-        let secret = self.inner.keyring.open(location(&service.uid), &sealed)?;
+        self.open_keys(&service.uid, &sealed)
+    }
+
+    fn open_keys(&self, uid: &ServiceUid, sealed: &[u8]) -> Result<KeyPair, WorkspaceError> {
+        let secret = self.inner.keyring.open(location(uid), sealed)?;
         read_pair(&secret).ok_or_else(|| StoreError::Corrupt { column: "sealed" }.into())
     }
 

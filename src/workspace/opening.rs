@@ -8,6 +8,7 @@ use scoregate_authz::{AuthMode, TokenAlgorithm, UnixTime};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::audit::{self, AuditAction, AuditRecord, AuditTarget, Details, Origin};
 use super::gates::Gates;
 use super::image::Image;
 use super::keyring::{Keyring, KeyringError, Location};
@@ -15,7 +16,7 @@ use super::policy;
 use super::series::Series;
 use super::signer::{self, SigningError, SigningKey, SigningKeys};
 use super::store::{
-    Change, CommitError, EntryWrite, SigningKeyRow, SqliteStore, Store, StoreError, WorkspaceRow,
+    Change, CommitError, EntryWrite, SigningKeyRow, SqliteStore, State, Store, StoreError, WorkspaceRow,
 };
 use super::{Inner, Workspace, timestamp};
 use crate::clock::Clock;
@@ -80,15 +81,17 @@ pub(super) async fn open(
         .map_err(|source| OpenError::Database { path: database.clone(), source })?;
     let opening = Opening { config, now: clock.now(), database, store, keyring };
     let row = opening.workspace().await?;
-    let signing_keys = opening.signing_keys(&row.issuer).await?;
-    let image = opening.image().await?;
+    let signing_keys = opening.signing_keys(opening.issuer(&row)).await?;
+    let State { version, entries, services, principals } = opening.state(&signing_keys, &row).await?;
+    let image = Image::new(version, entries, timestamp(opening.now));
     let gates = opening.gates().await?;
-    let Opening { database, store, keyring, .. } = opening;
+    let issuer = opening.issuer(&row).to_owned();
+    let Opening { database, store, keyring, now: clock_now, .. } = opening;
     let workspace = Workspace {
         inner: Arc::new(Inner {
             id: row.id,
             scope: config.scope.clone(),
-            issuer: row.issuer,
+            issuer,
             token_refresh_after: config.token_refresh_after,
             token_lifetime: config.token_lifetime,
             enforcement_timeout: config.enforcement_timeout,
@@ -100,15 +103,22 @@ pub(super) async fn open(
             signing_keys,
             series: series(metrics, &image),
             image: watch::Sender::new(Arc::new(image)),
+            directory: super::Directory::new(services),
+            roster: super::Roster::new(principals),
+            condition: super::Condition::default(),
             tokens: super::Tokens::default(),
+            sessions: super::Sessions::default(),
             gates,
             operations: super::Operations::default(),
+            issues: super::Issues::new(timestamp(clock_now)),
+            audit_retention: config.audit_retention,
             turns: Arc::default(),
         }),
     };
     let resumed = workspace.resume_operations().await;
     resumed.map_err(|source| OpenError::Database { path: database, source })?;
     workspace.prune_operations().await;
+    workspace.prune_audit().await;
     Ok(workspace)
 }
 
@@ -146,12 +156,14 @@ impl Opening<'_> {
             master_key_check: check.bytes,
             created_at: timestamp(self.now),
         };
-        self.store.found(&row).await.map_err(|error| self.failed(error))?;
+        let target = AuditTarget::Workspace(id);
+        let audit = self.record(AuditAction::WorkspaceFounded, target, audit::details([]));
+        self.store.found(&row, &audit).await.map_err(|error| self.failed(error))?;
         tracing::info!(workspace = %id, "a new workspace");
         Ok(row)
     }
 
-    async fn check(&self, mut row: WorkspaceRow) -> Result<WorkspaceRow, OpenError> {
+    async fn check(&self, row: WorkspaceRow) -> Result<WorkspaceRow, OpenError> {
         let opened = self.keyring.open(master_key_check(), &row.master_key_check);
         opened.map_err(OpenError::MasterKey)?;
         for id in self.store.master_key_ids().await.map_err(|error| self.failed(error))? {
@@ -161,19 +173,15 @@ impl Opening<'_> {
         if row.pepper_id != configured {
             return Err(OpenError::Pepper { stored: row.pepper_id, configured: configured.to_owned() });
         }
-        if let Some(issuer) = self.config.issuer.as_ref().filter(|issuer| **issuer != row.issuer) {
-            tracing::warn!(
-                before = row.issuer,
-                now = issuer,
-                "the issuer changes: tokens issued before are refused"
-            );
-            self.store.set_issuer(issuer).await.map_err(|error| self.failed(error))?;
-            row.issuer.clone_from(issuer);
-        }
         Ok(row)
     }
 
-    /// All signing keys, with a new one if there is none of the configured algorithm; policy says the same of them.
+    /// The configured issuer, or else the stored one.
+    fn issuer<'a>(&'a self, row: &'a WorkspaceRow) -> &'a str {
+        self.config.issuer.as_ref().unwrap_or(&row.issuer)
+    }
+
+    /// All signing keys, with a new one if there is none of the configured algorithm.
     async fn signing_keys(&self, issuer: &str) -> Result<SigningKeys, OpenError> {
         let rows = self.store.signing_keys().await.map_err(|error| self.failed(error))?;
         let mut keys = rows.iter().map(|row| self.unsealed(row)).collect::<Result<Vec<_>, _>>()?;
@@ -181,7 +189,6 @@ impl Opening<'_> {
         if keys.last().is_none_or(|newest| newest.algorithm != algorithm) {
             keys.push(self.new_signing_key(algorithm, issuer).await?);
         }
-        self.write_verification_keys(&keys, issuer).await?;
         // One was made if there was none.
         SigningKeys::new(keys).ok_or(OpenError::SigningKey(SigningError::Generate(algorithm)))
     }
@@ -210,34 +217,55 @@ impl Opening<'_> {
             created_at,
             revision: 0,
         };
+        let target = AuditTarget::SigningKey(key.id.clone());
+        let details = audit::details([("algorithm", algorithm.as_str().into())]);
         let change = Change {
             signing_key: Some(row),
             entries: vec![self.verification_key(&key, issuer)],
-            ..Change::default()
+            ..Change::recorded(vec![self.record(AuditAction::SigningKeyCreated, target, details)])
         };
         key.revision = self.commit(change).await?;
         tracing::info!(key_id = key.id, algorithm = algorithm.as_str(), "a new signing key");
         Ok(key)
     }
 
-    /// The issuer or the lifetime may have been configured anew.
-    async fn write_verification_keys(&self, keys: &[SigningKey], issuer: &str) -> Result<(), OpenError> {
-        let image = self.image().await?;
-        let mut entries: Vec<_> = keys.iter().map(|key| self.verification_key(key, issuer)).collect();
-        entries.retain(|entry| image.content(&entry.id) != entry.content.as_deref());
-        if entries.is_empty() {
-            return Ok(());
+    /// What is held in memory, after the workspace's row and policy say of the signing keys what is configured: issuer and
+    /// lifetime may be new.
+    async fn state(&self, keys: &SigningKeys, row: &WorkspaceRow) -> Result<State, OpenError> {
+        let state = self.store.state().await.map_err(|error| self.failed(error))?;
+        let is_stored = |write: &EntryWrite| {
+            let stored = state.entries.iter().find(|row| row.id == write.id && !row.deleted);
+            stored.map(|row| row.content.as_slice()) == write.content.as_deref()
+        };
+        let issuer = self.issuer(row);
+        let mut entries: Vec<_> = keys.all().map(|key| self.verification_key(key, issuer)).collect();
+        entries.retain(|entry| !is_stored(entry));
+        let issuer = (issuer != row.issuer).then(|| issuer.to_owned());
+        if issuer.is_none() && entries.is_empty() {
+            return Ok(state);
         }
-        self.commit(Change { entries, ..Change::default() }).await.map(|_| ())
+        if let Some(now) = &issuer {
+            tracing::warn!(before = row.issuer, now, "the issuer changes: tokens issued before are refused");
+        }
+        let audit = vec![self.token_rules_record(row)];
+        self.commit(Change { issuer, entries, ..Change::recorded(audit) }).await?;
+        self.store.state().await.map_err(|error| self.failed(error))
+    }
+
+    fn token_rules_record(&self, row: &WorkspaceRow) -> AuditRecord {
+        let target = AuditTarget::Workspace(row.id);
+        let lifetime = ("tokenLifetimeSeconds", self.config.token_lifetime.as_secs().into());
+        let (before, after) = (row.issuer.as_str(), self.issuer(row));
+        if before == after {
+            return self.record(AuditAction::TokenLifetimeChanged, target, audit::details([lifetime]));
+        }
+        let issuer = serde_json::json!({ "before": before, "after": after });
+        let details = audit::details([("issuer", issuer), lifetime]);
+        self.record(AuditAction::IssuerChanged, target, details)
     }
 
     fn verification_key(&self, key: &SigningKey, issuer: &str) -> EntryWrite {
         policy::verification_key_entry(key, issuer, self.config.token_lifetime)
-    }
-
-    async fn image(&self) -> Result<Image, OpenError> {
-        let (version, rows) = self.store.entries().await.map_err(|error| self.failed(error))?;
-        Ok(Image::new(version, rows, timestamp(self.now)))
     }
 
     /// The registry, with the gates that were connected before the restart.
@@ -246,6 +274,10 @@ impl Opening<'_> {
         let before = self.store.take_gates().await.map_err(|error| self.failed(error))?;
         gates.expect(before, self.now + RETURN_TIME);
         Ok(gates)
+    }
+
+    fn record(&self, action: AuditAction, target: AuditTarget, details: Details) -> AuditRecord {
+        AuditRecord { at: timestamp(self.now), origin: Origin::local(), action, target, details }
     }
 
     async fn commit(&self, change: Change) -> Result<u64, OpenError> {

@@ -34,7 +34,7 @@ struct Pending {
 }
 
 impl Operations {
-    /// Waits for the gates that are behind. They are asked for under the lock that [`Operations::joined`] takes, so that
+    /// Waits for the gates that are behind, unless it does already. They are asked for under the lock that [`Operations::joined`] takes, so that
     /// a gate that connects at this moment is waited for as well.
     fn begin(
         &self,
@@ -44,6 +44,9 @@ impl Operations {
         behind: impl FnOnce() -> Vec<String>,
     ) {
         let mut pending = self.lock();
+        if pending.contains_key(&row.operation.id) {
+            return;
+        }
         let missing = row.waiting_for.iter().cloned().chain(behind()).collect();
         pending.insert(row.operation.id, Pending { row, version, missing, deadline });
     }
@@ -163,7 +166,7 @@ impl Workspace {
         self.inner.operations.begin(row, version, deadline, behind);
     }
 
-    /// Goes on waiting for what was begun before a restart. What has run out meanwhile ends at once.
+    /// Goes on waiting for what the store says was begun: before a restart, or by a commit that was reported as failed. What has run out meanwhile ends at once.
     pub(super) async fn resume_operations(&self) -> Result<(), StoreError> {
         let epoch = self.image().version().epoch;
         for row in self.inner.store.running_operations().await? {
@@ -174,8 +177,12 @@ impl Workspace {
         Ok(())
     }
 
-    /// Ends the operations that are confirmed by all, and those whose time is over. Returns them.
+    /// Ends the operations that are confirmed by all, and those whose time is over. Returns them. While the store does not
+    /// work none ends.
     pub(super) async fn end_due_operations(&self) -> Vec<Operation> {
+        if self.store_problem().is_some() {
+            return Vec::new();
+        }
         let now = self.now();
         let mut ended = Vec::new();
         for pending in self.inner.operations.take_due(now) {
@@ -183,8 +190,7 @@ impl Workspace {
             match self.end_operation(&pending.row.operation, state, error, timestamp(now)).await {
                 Ok(operation) => ended.push(operation),
                 Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::error!(error, "an operation's end could not be stored; it is tried again");
+                    self.note_failure(&error);
                     self.inner.operations.put_back(pending);
                 }
             }
@@ -210,10 +216,12 @@ impl Workspace {
 
     /// Forgets operations that ended long ago.
     pub(super) async fn prune_operations(&self) {
+        if self.store_problem().is_some() {
+            return;
+        }
         let before = timestamp(self.now().saturating_sub(KEPT_FOR));
         if let Err(error) = self.inner.store.prune_operations(before).await {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "old operations could not be deleted");
+            self.note_failure(&error);
         }
     }
 

@@ -6,6 +6,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use super::audit::{self, AuditAction, AuditRecord, AuditTarget, Origin};
+use super::commits::to_its_end;
 use super::domain::{Principal, Role, WorkspaceError};
 use super::keyring::KeyringError;
 use super::store::{CredentialHash, PrincipalError};
@@ -22,22 +24,24 @@ const OWNER: &str = "owner";
 
 impl Workspace {
     /// Who has this credential; `None` if nobody.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn authenticate(&self, bearer: &str) -> Result<Option<Principal>, WorkspaceError> {
-        if bearer.len() != CREDENTIAL_LENGTH || !bearer.starts_with(CREDENTIAL_PREFIX) {
-            return Ok(None);
+    #[must_use]
+    pub fn authenticate(&self, bearer: &str) -> Option<Principal> {
+        self.holder(bearer).map(|(_, principal)| principal)
+    }
+
+    /// The same with the credential's hash.
+    pub(super) fn holder(&self, credential: &str) -> Option<(CredentialHash, Principal)> {
+        if credential.len() != CREDENTIAL_LENGTH || !credential.starts_with(CREDENTIAL_PREFIX) {
+            return None;
         }
-        Ok(self.inner.store.principal_with(&hash(bearer)).await?)
+        let hash = hash(credential);
+        self.inner.roster.with_credential(&hash).map(|principal| (hash, principal))
     }
 
     /// All principals, by name.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn principals(&self) -> Result<Vec<Principal>, WorkspaceError> {
-        Ok(self.inner.store.principals().await?)
+    #[must_use]
+    pub fn principals(&self) -> Vec<Principal> {
+        self.inner.roster.list()
     }
 
     /// Makes a principal. Its credential is shown this once: only a hash of it is kept.
@@ -46,6 +50,7 @@ impl Workspace {
     /// The name is taken or cannot be one.
     pub async fn create_principal(
         &self,
+        origin: &Origin,
         name: &str,
         role: Role,
     ) -> Result<(Principal, SecretString), WorkspaceError> {
@@ -53,7 +58,16 @@ impl Workspace {
         let principal = self.new_principal(name, role);
         let credential = new_credential()?;
         let hash = hash(credential.expose_secret());
-        self.inner.store.create_principal(&principal, &hash).await.map_err(|error| refusal(error, name))?;
+        let audit = self.principal_record(origin, AuditAction::PrincipalCreated, &principal);
+        let (workspace, new) = (self.clone(), principal.clone());
+        to_its_end(async move {
+            let _turn = workspace.turn().await?;
+            let created = workspace.inner.store.create_principal(&new, &hash, &audit).await;
+            created.map_err(|error| workspace.refusal(error, &new.name))?;
+            workspace.inner.roster.put(hash, new);
+            Ok::<_, WorkspaceError>(())
+        })
+        .await?;
         tracing::info!(principal = name, role = role.as_str(), "principal created");
         Ok((principal, credential))
     }
@@ -62,8 +76,20 @@ impl Workspace {
     ///
     /// # Errors
     /// There is none of this name, or it is the last owner.
-    pub async fn delete_principal(&self, name: &str) -> Result<(), WorkspaceError> {
-        let role = self.inner.store.delete_principal(name).await.map_err(|error| refusal(error, name))?;
+    pub async fn delete_principal(&self, origin: &Origin, name: &str) -> Result<(), WorkspaceError> {
+        let target = AuditTarget::Principal(name.to_owned());
+        // The store adds which role it had.
+        let audit = self.record(origin, AuditAction::PrincipalDeleted, target, audit::details([]));
+        let (workspace, gone) = (self.clone(), name.to_owned());
+        let role = to_its_end(async move {
+            let _turn = workspace.turn().await?;
+            let deleted = workspace.inner.store.delete_principal(&gone, audit).await;
+            let role = deleted.map_err(|error| workspace.refusal(error, &gone))?;
+            workspace.inner.roster.remove(&gone);
+            workspace.inner.issues.forget_principal(&gone);
+            Ok::<_, WorkspaceError>(role)
+        })
+        .await?;
         if role == Role::Gate {
             self.inner.gates.end_of(name);
         }
@@ -75,8 +101,8 @@ impl Workspace {
     ///
     /// # Errors
     /// The store failed.
-    pub async fn reset_owner(&self) -> Result<SecretString, WorkspaceError> {
-        let credential = self.write_owner().await?;
+    pub async fn reset_owner(&self, origin: &Origin) -> Result<SecretString, WorkspaceError> {
+        let credential = self.write_owner(origin, AuditAction::OwnerReset).await?;
         tracing::warn!(principal = OWNER, "the owner's credential was replaced");
         Ok(credential)
     }
@@ -86,18 +112,49 @@ impl Workspace {
     /// # Errors
     /// The store failed.
     pub async fn ensure_owner(&self) -> Result<Option<SecretString>, WorkspaceError> {
-        let principals = self.principals().await?;
-        if principals.iter().any(|principal| principal.role == Role::Owner) {
+        if self.inner.roster.has_owner() {
             return Ok(None);
         }
-        self.write_owner().await.map(Some)
+        self.write_owner(&Origin::local(), AuditAction::PrincipalCreated).await.map(Some)
     }
 
-    async fn write_owner(&self) -> Result<SecretString, WorkspaceError> {
+    async fn write_owner(
+        &self,
+        origin: &Origin,
+        action: AuditAction,
+    ) -> Result<SecretString, WorkspaceError> {
         let credential = new_credential()?;
         let principal = self.new_principal(OWNER, Role::Owner);
-        self.inner.store.replace_principal(&principal, &hash(credential.expose_secret())).await?;
+        let hash = hash(credential.expose_secret());
+        let audit = self.principal_record(origin, action, &principal);
+        let workspace = self.clone();
+        to_its_end(async move {
+            let _turn = workspace.turn().await?;
+            let written = workspace.inner.store.replace_principal(&principal, &hash, &audit).await;
+            written.inspect_err(|error| workspace.note_failure(error))?;
+            workspace.inner.roster.put(hash, principal);
+            Ok::<_, WorkspaceError>(())
+        })
+        .await?;
         Ok(credential)
+    }
+
+    fn principal_record(&self, origin: &Origin, action: AuditAction, principal: &Principal) -> AuditRecord {
+        let target = AuditTarget::Principal(principal.name.clone());
+        self.record(origin, action, target, audit::details([("role", principal.role.as_str().into())]))
+    }
+
+    /// What a failed write means to whoever asked for it.
+    fn refusal(&self, error: PrincipalError, name: &str) -> WorkspaceError {
+        match error {
+            PrincipalError::NameTaken => WorkspaceError::PrincipalExists(name.to_owned()),
+            PrincipalError::Unknown => WorkspaceError::UnknownPrincipal(name.to_owned()),
+            PrincipalError::LastOwner => WorkspaceError::LastOwner(name.to_owned()),
+            PrincipalError::Store(error) => {
+                self.note_failure(&error);
+                error.into()
+            }
+        }
     }
 
     fn new_principal(&self, name: &str, role: Role) -> Principal {
@@ -105,16 +162,20 @@ impl Workspace {
     }
 }
 
-/// Names go into tokens as `sub`, and into logs.
+/// Names go into tokens as `sub`, and into logs. In the audit one of them stands for nobody.
 fn check_name(name: &str) -> Result<(), WorkspaceError> {
+    let problem = match name {
+        Origin::LOCAL => "this name is reserved: in the audit it stands for the workspace itself",
+        _ if is_name(name) => return Ok(()),
+        _ => "the name of a principal has 1 to 64 letters, digits and `-._@`",
+    };
+    Err(WorkspaceError::Invalid { field: "name".to_owned(), problem: problem.to_owned() })
+}
+
+/// Whether a principal could have this name.
+pub(super) fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._@".contains(&byte);
-    if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
-        return Ok(());
-    }
-    Err(WorkspaceError::Invalid {
-        field: "name".to_owned(),
-        problem: "the name of a principal has 1 to 64 letters, digits and `-._@`".to_owned(),
-    })
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn new_credential() -> Result<SecretString, KeyringError> {
@@ -130,13 +191,4 @@ fn hash(credential: &str) -> CredentialHash {
     let mut hash = CredentialHash::default();
     hash.copy_from_slice(digest(&SHA256, credential.as_bytes()).as_ref());
     hash
-}
-
-fn refusal(error: PrincipalError, name: &str) -> WorkspaceError {
-    match error {
-        PrincipalError::NameTaken => WorkspaceError::PrincipalExists(name.to_owned()),
-        PrincipalError::Unknown => WorkspaceError::UnknownPrincipal(name.to_owned()),
-        PrincipalError::LastOwner => WorkspaceError::LastOwner(name.to_owned()),
-        PrincipalError::Store(error) => error.into(),
-    }
 }

@@ -26,7 +26,10 @@ pub(super) struct Series {
     key: Gauge,
     token: Gauge,
     pub(super) gates_connected: Gauge,
+    /// 1 while the store works, 0 while it does not.
+    pub(super) store_up: Gauge,
     pub(super) changes: Counter,
+    pub(super) keys_listed: Counter,
     pub(super) tokens_issued: Counter,
     pub(super) tokens_reused: Counter,
     pub(super) nacks: Counter,
@@ -49,6 +52,7 @@ impl Series {
             timed_out: of_state(OperationState::TimedOut),
             ..Self::default()
         };
+        series.store_up.set(1);
         metrics.register(|registry| {
             let registry = registry.sub_registry_with_prefix("workspace");
             registry.register(
@@ -61,7 +65,17 @@ impl Series {
                 "Gates that have the policy feed open",
                 series.gates_connected.clone(),
             );
+            registry.register(
+                "store_up",
+                "1 while the database works; while it does not, changes are refused",
+                series.store_up.clone(),
+            );
             registry.register("changes", "Committed changes", series.changes.clone());
+            registry.register(
+                "keys_listed",
+                "Times that the keys of a service were shown",
+                series.keys_listed.clone(),
+            );
             registry.register("tokens_issued", "Tokens signed", series.tokens_issued.clone());
             registry.register("tokens_reused", "Tokens handed out again", series.tokens_reused.clone());
             registry.register("nacks", "Snapshots and changes that gates refused", series.nacks.clone());

@@ -10,6 +10,7 @@ use scoregate_authz::{
 };
 use serde_json::{Map, Value};
 
+use super::audit::{self, AuditAction, AuditRecord, Origin};
 use super::domain::{
     KeyPair, NewService, Operation, Order, Page, Patch, ServiceFilter, ServiceRecord, WorkspaceError,
 };
@@ -67,36 +68,68 @@ impl Workspace {
     /// The name or a place is taken, the flags contradict each other, the keys are equal, a host or prefix cannot be one.
     pub async fn create_service(
         &self,
+        origin: &Origin,
         new: NewService,
     ) -> Result<(ServiceRecord, Operation), WorkspaceError> {
-        let keys = KeyPair {
-            primary: keys::chosen_or_new(new.keys.0.clone())?,
-            secondary: keys::chosen_or_new(new.keys.1.clone())?,
-        };
-        check_keys(&new.name, &keys)?;
-        let turn = self.turn().await;
+        let name = new.name.clone();
+        let keys = new_keys(&new)?;
+        let turn = self.turn().await?;
         let mut record = self.new_record(new)?;
-        warn_if_open(&record, None);
-        let effect = format!("`{}` has been created", record.name);
-        let operation = self.new_operation("Create", &record.name, effect);
-        let change = Change {
-            service: Some(ServiceWrite::Create(Box::new(record.clone()))),
-            keys: Some((record.uid.clone(), self.seal_keys(&record.uid, &keys)?)),
-            entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
-            operation: Some(operation.clone()),
-            ..Change::default()
-        };
-        let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &record.name))?;
+        let mut change = Change::recorded(vec![self.creation_record(origin, &record)]);
+        self.add_creation(&record, &keys, &mut change)?;
+        let operation = self.new_operation("Create", &name, format!("`{name}` has been created"));
+        change.operation = Some(operation.clone());
+        let committed = self.commit(turn, change).await.map_err(refusal)?;
         record.revision = committed.revision;
         Ok((record, committed.operation.unwrap_or(operation.operation)))
+    }
+
+    /// Makes many services, all or none, in one commit.
+    ///
+    /// # Errors
+    /// Those of [`Workspace::create_service`], for the first one that has one.
+    pub async fn create_services(&self, origin: &Origin, new: Vec<NewService>) -> Result<(), WorkspaceError> {
+        let turn = self.turn().await?;
+        let mut change = Change::recorded(Vec::with_capacity(new.len()));
+        for new in new {
+            let keys = new_keys(&new)?;
+            let record = self.new_record(new)?;
+            change.audit.push(self.creation_record(origin, &record));
+            self.add_creation(&record, &keys, &mut change)?;
+        }
+        self.commit(turn, change).await.map_err(refusal)?;
+        Ok(())
+    }
+
+    fn creation_record(&self, origin: &Origin, service: &ServiceRecord) -> AuditRecord {
+        let details = audit::of_creation(service);
+        self.service_record(origin, AuditAction::ServiceCreated, service, details)
+    }
+
+    fn add_creation(
+        &self,
+        record: &ServiceRecord,
+        keys: &KeyPair,
+        change: &mut Change,
+    ) -> Result<(), WorkspaceError> {
+        warn_if_open(record, None);
+        change.services.push(ServiceWrite::Create(Box::new(record.clone())));
+        change.keys.push((record.uid.clone(), self.seal_keys(&record.uid, keys)?));
+        change.entries.push(policy::service_entry(record, keys, &self.inner.pepper));
+        Ok(())
     }
 
     /// Changes a service.
     ///
     /// # Errors
     /// There is none of this name, a place is taken, the flags contradict each other, a host or prefix cannot be one.
-    pub async fn update_service(&self, name: &str, patch: Patch) -> Result<ServiceRecord, WorkspaceError> {
-        Ok(self.change_service(name, patch, None).await?.0)
+    pub async fn update_service(
+        &self,
+        origin: &Origin,
+        name: &str,
+        patch: Patch,
+    ) -> Result<ServiceRecord, WorkspaceError> {
+        Ok(self.change_service(origin, name, patch, None).await?.0)
     }
 
     /// Changes a service; the operation tells when the gates know it. Its uid and its keys stay.
@@ -105,36 +138,40 @@ impl Workspace {
     /// Those of [`Workspace::update_service`].
     pub async fn update_service_at_gates(
         &self,
+        origin: &Origin,
         name: &ServiceName,
         patch: Patch,
     ) -> Result<(ServiceRecord, Operation), WorkspaceError> {
         let row = self.new_operation("Update", name, format!("`{name}` has been changed"));
         let begun = row.operation.clone();
-        let (record, operation) = self.change_service(name.as_str(), patch, Some(row)).await?;
+        let (record, operation) = self.change_service(origin, name.as_str(), patch, Some(row)).await?;
         Ok((record, operation.unwrap_or(begun)))
     }
 
     async fn change_service(
         &self,
+        origin: &Origin,
         name: &str,
         patch: Patch,
         operation: Option<OperationRow>,
     ) -> Result<(ServiceRecord, Option<Operation>), WorkspaceError> {
-        let turn = self.turn().await;
+        let turn = self.turn().await?;
         let before = self.service(name).await?;
         let keys = self.keys_of(&before).await?;
         let mut record = self.patched(&before, patch)?;
         warn_if_open(&record, Some(before.auth_mode));
+        let details = audit::of_update(&before, &record);
+        let audit = self.service_record(origin, AuditAction::ServiceUpdated, &record, details);
         let change = Change {
             entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
-            service: Some(ServiceWrite::Update {
+            services: vec![ServiceWrite::Update {
                 record: Box::new(record.clone()),
                 expected: before.revision,
-            }),
+            }],
             operation,
-            ..Change::default()
+            ..Change::recorded(vec![audit])
         };
-        let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &record.name))?;
+        let committed = self.commit(turn, change).await.map_err(refusal)?;
         record.revision = committed.revision;
         Ok((record, committed.operation))
     }
@@ -143,19 +180,31 @@ impl Workspace {
     ///
     /// # Errors
     /// The store failed.
-    pub async fn delete_service(&self, name: &str) -> Result<Option<Operation>, WorkspaceError> {
-        let turn = self.turn().await;
+    pub async fn delete_service(
+        &self,
+        origin: &Origin,
+        name: &str,
+    ) -> Result<Option<Operation>, WorkspaceError> {
+        let turn = self.turn().await?;
         let Some(record) = self.inner.store.service(name).await? else { return Ok(None) };
         let operation =
             self.new_operation("Delete", &record.name, format!("`{}` has been deleted", record.name));
+        let details = audit::details([]);
+        let audit = self.service_record(origin, AuditAction::ServiceDeleted, &record, details);
+        let write = ServiceWrite::Delete {
+            uid: record.uid.clone(),
+            name: record.name.clone(),
+            expected: record.revision,
+        };
         let change = Change {
-            service: Some(ServiceWrite::Delete { uid: record.uid.clone(), expected: record.revision }),
+            services: vec![write],
             entries: vec![policy::service_tombstone(&record.uid)],
             operation: Some(operation.clone()),
-            ..Change::default()
+            ..Change::recorded(vec![audit])
         };
-        let committed = self.commit(turn, change).await.map_err(|error| refusal(error, &record.name))?;
+        let committed = self.commit(turn, change).await.map_err(refusal)?;
         self.inner.tokens.forget(&record.uid);
+        self.inner.issues.forget_service(&record.uid);
         Ok(Some(committed.operation.unwrap_or(operation.operation)))
     }
 
@@ -219,15 +268,23 @@ fn invalid(field: &str, problem: impl Into<String>) -> WorkspaceError {
     WorkspaceError::Invalid { field: field.to_owned(), problem: problem.into() }
 }
 
+/// The chosen keys of a service, or random ones.
+fn new_keys(new: &NewService) -> Result<KeyPair, WorkspaceError> {
+    let (primary, secondary) = new.keys.clone();
+    let keys = KeyPair { primary: keys::chosen_or_new(primary)?, secondary: keys::chosen_or_new(secondary)? };
+    check_keys(&new.name, &keys)?;
+    Ok(keys)
+}
+
 pub(super) fn check_keys(name: &ServiceName, keys: &KeyPair) -> Result<(), WorkspaceError> {
     let equal = keys.primary.expose() == keys.secondary.expose();
     if equal { Err(WorkspaceError::EqualKeys(name.clone())) } else { Ok(()) }
 }
 
 /// What a failed commit means to whoever asked for it.
-pub(super) fn refusal(error: CommitError, name: &ServiceName) -> WorkspaceError {
+pub(super) fn refusal(error: CommitError) -> WorkspaceError {
     match error {
-        CommitError::NameTaken => WorkspaceError::ServiceExists(name.clone()),
+        CommitError::NameTaken(name) => WorkspaceError::ServiceExists(name),
         CommitError::PlaceTaken { host, prefix, owner } => WorkspaceError::PlaceTaken { host, prefix, owner },
         CommitError::Store(error) => error.into(),
         CommitError::Stale => WorkspaceError::Store(error.into()),

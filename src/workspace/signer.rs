@@ -6,13 +6,14 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
-    RsaPublicKeyComponents,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use scoregate_authz::{TOKEN_TYPE, TokenAlgorithm};
+use scoregate_authz::TokenAlgorithm;
 use serde::Serialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -72,6 +73,16 @@ impl SigningKeys {
         std::iter::once(&self.oldest).chain(&self.later)
     }
 
+    /// The newest one.
+    pub(super) fn newest(&self) -> &SigningKey {
+        self.later.last().unwrap_or(&self.oldest)
+    }
+
+    /// The one of an id.
+    pub(super) fn with_id(&self, id: &str) -> Option<&SigningKey> {
+        self.all().find(|key| key.id == id)
+    }
+
     /// The newest of which something holds; the oldest if it holds of none.
     pub(super) fn newest_where(&self, holds: impl Fn(&SigningKey) -> bool) -> &SigningKey {
         self.later.iter().rev().find(|key| holds(key)).unwrap_or(&self.oldest)
@@ -121,16 +132,21 @@ impl SigningKey {
         Ok(Self { id, algorithm, jwk, created_at, revision, pair })
     }
 
-    /// The signed token: header, claims and signature, in compact form.
-    pub(super) fn sign(&self, claims: &Claims<'_>) -> Result<String, SigningError> {
+    /// The signed token of a type: header, claims and signature, in compact form.
+    pub(super) fn sign(&self, token_type: &str, claims: &impl Serialize) -> Result<String, SigningError> {
         let failed = SigningError::Sign(self.algorithm);
-        let header = json!({ "alg": self.algorithm.as_str(), "kid": self.id, "typ": TOKEN_TYPE });
+        let header = json!({ "alg": self.algorithm.as_str(), "kid": self.id, "typ": token_type });
         let claims = serde_json::to_vec(claims).map_err(|_| failed)?;
         let mut token = format!("{}.{}", base64url(header.to_string().as_bytes()), base64url(&claims));
         let signature = self.pair.sign(token.as_bytes()).ok_or(failed)?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         Ok(token)
+    }
+
+    /// Whether a signature is this key's.
+    pub(super) fn proves(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.pair.proves(message, signature)
     }
 }
 
@@ -158,6 +174,15 @@ impl Pair {
             }
             Self::EdDsa(pair) => pair.try_sign(message).ok().map(|signature| signature.as_ref().to_vec()),
         }
+    }
+
+    fn proves(&self, message: &[u8], signature: &[u8]) -> bool {
+        let (algorithm, public): (&dyn VerificationAlgorithm, &[u8]) = match self {
+            Self::Es256(pair) => (&ECDSA_P256_SHA256_FIXED, pair.public_key().as_ref()),
+            Self::Rs256(pair) => (&RSA_PKCS1_2048_8192_SHA256, pair.public_key().as_ref()),
+            Self::EdDsa(pair) => (&ED25519, pair.public_key().as_ref()),
+        };
+        UnparsedPublicKey::new(algorithm, public).verify(message, signature).is_ok()
     }
 
     /// The thumbprint of the public key (RFC 7638), and the key itself (RFC 7517).
@@ -224,6 +249,20 @@ mod tests {
         let key = key(algorithm);
         let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(key.jwk).unwrap();
         assert_eq!(key.id, jwk.thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256).unwrap());
+    }
+
+    #[rstest]
+    fn a_signature_is_proven_by_its_key_only(
+        #[values(TokenAlgorithm::Es256, TokenAlgorithm::Rs256, TokenAlgorithm::EdDsa)]
+        algorithm: TokenAlgorithm,
+    ) {
+        let (key, other) = (key(algorithm), key(algorithm));
+        let signature = key.pair.sign(b"message").unwrap();
+        assert!(key.proves(b"message", &signature));
+        assert!(!key.proves(b"massage", &signature));
+        assert!(!key.proves(b"message", &signature[1..]));
+        assert!(!key.proves(b"message", b""));
+        assert!(!other.proves(b"message", &signature));
     }
 
     #[test]

@@ -9,9 +9,10 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use scoregate_authz::{ComputeType, EntryId, ServiceName, ServiceUid, TokenAlgorithm, Version};
+use scoregate_authz::{AuthMode, ComputeType, EntryId, ServiceName, ServiceUid, TokenAlgorithm, Version};
 use uuid::Uuid;
 
+use super::audit::{AuditEntry, AuditFilter, AuditRecord};
 use super::domain::{Operation, OperationState, Order, Principal, Role, ServiceRecord};
 use super::keyring::Sealed;
 
@@ -29,6 +30,12 @@ pub enum StoreError {
         /// Where.
         column: &'static str,
     },
+    /// The file is not where it was, or another one is in its place.
+    #[error("the database is not the file that was opened: it was moved, deleted or replaced")]
+    Gone,
+    /// It has not worked lately, and is not tried again before it is known to.
+    #[error("the database does not work: {0}")]
+    Down(String),
     /// Written by a later version of scoregate.
     #[error("the database has schema version {found}, and this scoregate knows up to {known}")]
     Newer {
@@ -85,7 +92,28 @@ pub(super) struct EntryWrite {
 pub(super) enum ServiceWrite {
     Create(Box<ServiceRecord>),
     Update { record: Box<ServiceRecord>, expected: u64 },
-    Delete { uid: ServiceUid, expected: u64 },
+    Delete { uid: ServiceUid, name: ServiceName, expected: u64 },
+}
+
+/// What must be known of a service to issue its keys and tokens.
+#[derive(Debug, Clone)]
+pub(super) struct IssuingRow {
+    pub(super) uid: ServiceUid,
+    pub(super) name: ServiceName,
+    pub(super) auth_mode: AuthMode,
+    pub(super) tokens_not_before: u64,
+    /// Both keys.
+    pub(super) sealed: Vec<u8>,
+}
+
+/// All that is held in memory, as of one moment.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) version: Version,
+    /// With tombstones.
+    pub(super) entries: Vec<EntryRow>,
+    pub(super) services: Vec<IssuingRow>,
+    pub(super) principals: Vec<(CredentialHash, Principal)>,
 }
 
 /// An operation with what is only kept to finish it.
@@ -99,21 +127,40 @@ pub(super) struct OperationRow {
 }
 
 /// All that one commit changes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Change {
-    pub(super) service: Option<ServiceWrite>,
-    pub(super) keys: Option<(ServiceUid, Sealed)>,
+    /// INVARIANT: there is one for each thing that is changed.
+    pub(super) audit: Vec<AuditRecord>,
+    /// Another `iss` of tokens.
+    pub(super) issuer: Option<String>,
+    pub(super) services: Vec<ServiceWrite>,
+    pub(super) keys: Vec<(ServiceUid, Sealed)>,
     pub(super) signing_key: Option<SigningKeyRow>,
     pub(super) entries: Vec<EntryWrite>,
     pub(super) operation: Option<OperationRow>,
+}
+
+impl Change {
+    /// A change of nothing yet, with the records of what it will be.
+    pub(super) fn recorded(audit: Vec<AuditRecord>) -> Self {
+        Self {
+            audit,
+            issuer: None,
+            services: Vec::new(),
+            keys: Vec::new(),
+            signing_key: None,
+            entries: Vec::new(),
+            operation: None,
+        }
+    }
 }
 
 /// Why a change was not committed. Nothing of it was.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommitError {
     /// Another service has the name.
-    #[error("the name is taken")]
-    NameTaken,
+    #[error("the name `{0}` is taken")]
+    NameTaken(ServiceName),
     /// Another service has a place.
     #[error("`{host}{prefix}` belongs to `{owner}`")]
     PlaceTaken { host: String, prefix: String, owner: ServiceName },
@@ -162,6 +209,15 @@ pub(super) struct ListPosition {
     pub(super) uid: String,
 }
 
+/// Which audit records a list has, newest first, and where in it to begin.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AuditQuery {
+    pub(super) filter: AuditFilter,
+    /// Begins below this sequence number.
+    pub(super) before: Option<u64>,
+    pub(super) limit: u32,
+}
+
 /// SHA-256 of a principal's credential.
 pub(super) type CredentialHash = [u8; 32];
 
@@ -172,10 +228,7 @@ pub(super) trait Store: Debug + Send + Sync {
     async fn workspace(&self) -> Result<Option<WorkspaceRow>, StoreError>;
 
     /// Makes the workspace, at epoch 1 and revision 0.
-    async fn found(&self, workspace: &WorkspaceRow) -> Result<(), StoreError>;
-
-    /// Replaces the issuer.
-    async fn set_issuer(&self, issuer: &str) -> Result<(), StoreError>;
+    async fn found(&self, workspace: &WorkspaceRow, audit: &AuditRecord) -> Result<(), StoreError>;
 
     /// Ids of all master keys that sealed values need.
     async fn master_key_ids(&self) -> Result<Vec<String>, StoreError>;
@@ -183,8 +236,11 @@ pub(super) trait Store: Debug + Send + Sync {
     /// Commits a change and says which version it made.
     async fn commit(&self, change: Change) -> Result<Version, CommitError>;
 
-    /// The version, and all entries with tombstones, of one state.
-    async fn entries(&self) -> Result<(Version, Vec<EntryRow>), StoreError>;
+    /// All that is held in memory.
+    async fn state(&self) -> Result<State, StoreError>;
+
+    /// Whether changes would be stored: their lock can be had and, if it is to `write`, something is written.
+    async fn probe(&self, write: bool) -> Result<(), StoreError>;
 
     /// A service by name.
     async fn service(&self, name: &str) -> Result<Option<ServiceRecord>, StoreError>;
@@ -225,17 +281,12 @@ pub(super) trait Store: Debug + Send + Sync {
     /// The gates that were connected when the workspace ended. They are forgotten with this.
     async fn take_gates(&self) -> Result<Vec<String>, StoreError>;
 
-    /// Who has the credential of this hash.
-    async fn principal_with(&self, credential: &CredentialHash) -> Result<Option<Principal>, StoreError>;
-
-    /// All principals, by name.
-    async fn principals(&self) -> Result<Vec<Principal>, StoreError>;
-
     /// Makes a principal.
     async fn create_principal(
         &self,
         principal: &Principal,
         credential: &CredentialHash,
+        audit: &AuditRecord,
     ) -> Result<(), PrincipalError>;
 
     /// Makes a principal, or gives the one of that name this role and credential.
@@ -243,8 +294,15 @@ pub(super) trait Store: Debug + Send + Sync {
         &self,
         principal: &Principal,
         credential: &CredentialHash,
+        audit: &AuditRecord,
     ) -> Result<(), StoreError>;
 
-    /// Deletes a principal, unless it is the only one of role owner; says which role it had.
-    async fn delete_principal(&self, name: &str) -> Result<Role, PrincipalError>;
+    /// Deletes a principal, unless it is the only one of role owner; says which role it had, here and in the record.
+    async fn delete_principal(&self, name: &str, audit: AuditRecord) -> Result<Role, PrincipalError>;
+
+    /// A part of the audit, newest first.
+    async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Deletes audit records from before a time, some thousands at most; says how many.
+    async fn prune_audit(&self, before: Timestamp) -> Result<u64, StoreError>;
 }

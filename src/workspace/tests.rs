@@ -1,10 +1,14 @@
 //! The workspace as a whole, on real files and over real connections.
 
+mod audit;
 mod feed;
 mod fixture;
+mod issues;
 mod operations;
+mod outage;
 mod principals;
 mod restart;
 mod secrets;
 mod services;
+mod sessions;
 mod tokens;

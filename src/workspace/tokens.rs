@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use dashmap::DashMap;
-use scoregate_authz::{AuthMode, ServiceUid, UnixTime};
+use scoregate_authz::{AuthMode, ServiceUid, TOKEN_TYPE, UnixTime};
 
 use super::Workspace;
-use super::domain::{IssuedToken, Principal, ServiceRecord, WorkspaceError};
+use super::directory::IssuingService;
+use super::domain::{IssuedToken, Principal, WorkspaceError};
+use super::issues::IssueEvent;
 use super::signer::{Claims, SigningError, SigningKey};
 
 /// Tokens by all that must be as it was for one to be handed out again.
@@ -40,20 +42,25 @@ impl Workspace {
     /// # Errors
     /// There is no service of this name, it is not in token mode, or the lifetime is below a second or longer than the
     /// configured one (field `expiresIn`).
-    pub async fn issue_token(
+    pub fn issue_token(
         &self,
         name: &str,
         principal: &Principal,
         lifetime: Option<Duration>,
     ) -> Result<IssuedToken, WorkspaceError> {
         self.check_lifetime(lifetime)?;
-        let service = self.service(name).await?;
+        let service = self.issuing_service(name)?;
         if service.auth_mode != AuthMode::Token {
-            return Err(WorkspaceError::NotInTokenMode { name: service.name, mode: service.auth_mode });
+            return Err(WorkspaceError::NotInTokenMode {
+                name: service.name.clone(),
+                mode: service.auth_mode,
+            });
         }
         let signing_key = self.signing_key();
         if let Some(lifetime) = lifetime {
-            return self.sign_token(&service, principal, signing_key, lifetime);
+            let token = self.sign_token(&service, principal, signing_key, lifetime)?;
+            self.note_issue(&token.issue, principal);
+            return Ok(token);
         }
         let key = TokenKey {
             service: service.uid.clone(),
@@ -62,11 +69,14 @@ impl Workspace {
             tokens_not_before: service.tokens_not_before,
         };
         if let Some(token) = self.inner.tokens.0.get(&key).filter(|token| self.is_fresh(token)) {
-            self.inner.series.tokens_reused.inc();
-            return Ok(token.clone());
+            let mut token = token.clone();
+            token.issue.event = IssueEvent::TokenReused;
+            self.note_issue(&token.issue, principal);
+            return Ok(token);
         }
         let token = self.sign_token(&service, principal, signing_key, self.inner.token_lifetime)?;
         self.inner.tokens.0.insert(key, token.clone());
+        self.note_issue(&token.issue, principal);
         Ok(token)
     }
 
@@ -108,7 +118,7 @@ impl Workspace {
 
     fn sign_token(
         &self,
-        service: &ServiceRecord,
+        service: &IssuingService,
         principal: &Principal,
         signing_key: &SigningKey,
         lifetime: Duration,
@@ -129,9 +139,9 @@ impl Workspace {
             exp: expires_at,
             jti: self.new_id(now).to_string(),
         };
-        let token = signing_key.sign(&claims)?;
-        self.inner.series.tokens_issued.inc();
-        Ok(IssuedToken { token, refresh_after, expires_at })
+        let token = signing_key.sign(TOKEN_TYPE, &claims)?;
+        let issue = service.issue(IssueEvent::TokenIssued);
+        Ok(IssuedToken { token, refresh_after, expires_at, issue })
     }
 }
 

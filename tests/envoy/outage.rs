@@ -41,6 +41,12 @@ impl Apart {
     }
 }
 
+/// For how long the workspace is away: a moment, or as long as `make test-long` says.
+fn outage() -> Duration {
+    let seconds = std::env::var("SCOREGATE_OUTAGE_SECONDS");
+    Duration::from_secs(seconds.map_or(2, |seconds| seconds.parse().unwrap()))
+}
+
 fn others_than(status: u16, statuses: &[u16]) -> Vec<u16> {
     statuses.iter().copied().filter(|other| *other != status).collect()
 }
@@ -51,7 +57,10 @@ fn t117_callers_notice_nothing_of_an_outage_of_the_workspace() {
     let load = Load::start(system.envoy.address, &system.keyed(), PER_SECOND);
     std::thread::sleep(Duration::from_millis(500));
     assert!(system.workspace.scoregate.stop().success());
-    std::thread::sleep(Duration::from_secs(2));
+    let memory = system.gate.scoregate.process.memory();
+    std::thread::sleep(outage());
+    let then = system.gate.scoregate.process.memory();
+    assert!(then <= memory.map(|memory| memory + 16 * 1024), "from {memory:?} to {then:?} KiB");
     assert_eq!(system.gate.scoregate.admin("/readyz").status, 200);
     system.workspace.restart();
     system.wait_for_feed();

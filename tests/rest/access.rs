@@ -1,8 +1,8 @@
 //! Who may use which route: the whole table, with no credential, an unknown one, and one of each role.
 
 use reqwest::Method;
-use scoregate::workspace::Role;
 use scoregate::workspace::http::{Access, Route, routes};
+use scoregate::workspace::{Origin, Role};
 use serde_json::json;
 
 use crate::harness::{Answer, TestWorkspace};
@@ -30,7 +30,7 @@ async fn ask(test: &TestWorkspace, route: &Route, credential: Option<&str>) -> A
 
 fn guarded() -> impl Iterator<Item = (Route, Role)> {
     routes().into_iter().filter_map(|route| match route.access {
-        Access::Anonymous => None,
+        Access::Anonymous | Access::Secret => None,
         Access::Role(needed) => Some((route, needed)),
     })
 }
@@ -41,6 +41,7 @@ fn routes_have_the_roles_of_the_design() {
         let path = route.path.split("/workspaces/{workspace}").last().unwrap_or_default();
         let access = match route.access {
             Access::Anonymous => "anonymous",
+            Access::Secret => "secret",
             Access::Role(role) => role.as_str(),
         };
         format!("{access:<11} {:<6} {path}", route.method.as_str())
@@ -53,8 +54,18 @@ fn routes_have_the_roles_of_the_design() {
     reader      GET    /scoregate/v1/workspace
     reader      GET    /operations/{name}
     contributor POST   /artifacts/batch/metadata/{origin}/{container}
+    owner       GET    /scoregate/v1/audit
+    reader      GET    /computes/{name}
     anonymous   GET    /discovery
     anonymous   GET    /discovery/workspaces/{name}
+    anonymous   GET    /metadata/endpoints
+    reader      GET    /subscriptions
+    reader      GET    
+    reader      GET    /subscriptions/{subscription}/resources
+    reader      GET    /subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices/workspaces
+    secret      GET    /msi/token
+    secret      GET    /msi/token/
+    secret      POST   /msi/token
     reader      GET    /models
     reader      GET    /models/{name}
     reader      GET    /services
@@ -66,9 +77,19 @@ fn routes_have_the_roles_of_the_design() {
     contributor POST   /services/{name}/regenerateKeys
     reader      POST   /services/{name}/token
     reader      GET    /services/{name}/logs
+    contributor GET    /scoregate/v1/services/{name}/issues
     contributor POST   /services/{name}
     contributor POST   /services/validate/resource
     contributor POST   /services/validate/name/{name}
+    reader      GET    /onlineEndpoints
+    reader      GET    /onlineEndpoints/{name}
+    contributor PUT    /onlineEndpoints/{name}
+    contributor DELETE /onlineEndpoints/{name}
+    contributor POST   /onlineEndpoints/{name}/listKeys
+    contributor POST   /onlineEndpoints/{name}/regenerateKeys
+    reader      POST   /onlineEndpoints/{name}/token
+    reader      GET    /onlineEndpoints/{name}/deployments
+    reader      GET    /operationsStatus/{name}
     owner       GET    /scoregate/v1/principals
     owner       POST   /scoregate/v1/principals
     owner       DELETE /scoregate/v1/principals/{name}
@@ -127,7 +148,7 @@ async fn credential_of_a_deleted_principal_is_401_at_once() {
     let services = TestWorkspace::path("/services");
     let ask = || test.request(Method::GET, &services).bearer(&credential).send();
     assert_eq!(ask().await.status, 200);
-    test.workspace.delete_principal("a-reader").await.unwrap();
+    test.workspace.delete_principal(&Origin::local(), "a-reader").await.unwrap();
     assert_eq!(ask().await.status, 401);
 }
 

@@ -204,6 +204,100 @@ async fn principal_commands() {
 }
 
 #[tokio::test]
+async fn audit_lists_and_filters() {
+    let test = TestWorkspace::start().await;
+    shown(&test, &["service", "create", "svc", "--tag", "a=b"]).await;
+    shown(&test, &["key", "regenerate", "svc", "primary"]).await;
+    shown(&test, &["service", "update", "svc", "--auth", "token", "--tag", "a=c"]).await;
+    shown(&test, &["principal", "create", "robot", "--role", "reader"]).await;
+    let table = shown(&test, &["audit", "--limit", "5"]).await;
+    // The port is another one each time.
+    let cut = |line: &str| {
+        line.split(" REMOTE").next().unwrap().split(" 127.0.0.1:").next().unwrap().trim_end().to_owned()
+    };
+    insta::assert_snapshot!(table.lines().map(cut).collect::<Vec<_>>().join("\n"), @r"
+    TIME                  PRINCIPAL  ACTION             TARGET           DETAILS
+    2024-05-01T10:00:00Z  owner      principal_created  principal robot  role=reader
+    2024-05-01T10:00:00Z  owner      service_updated    service svc      authMode=key->token changed=authMode,tags
+    2024-05-01T10:00:00Z  owner      key_regenerated    service svc      chosen=false slot=primary
+    2024-05-01T10:00:00Z  owner      service_created    service svc      authMode=key computeType=AKS
+    2024-05-01T10:00:00Z  local      principal_created  principal owner  role=owner                                 local
+    ");
+
+    let about = async |flags: &[&str]| {
+        let records = json(&test, &[&["audit"], flags].concat()).await;
+        let action = |record: &Value| record["action"].as_str().unwrap().to_owned();
+        records.as_array().unwrap().iter().map(action).collect::<Vec<_>>()
+    };
+    assert_eq!(about(&["--service", "svc"]).await, ["service_updated", "key_regenerated", "service_created"]);
+    assert_eq!(about(&["--service", "svc", "--limit", "1"]).await, ["service_updated"]);
+    assert_eq!(about(&["--action", "key_regenerated"]).await, ["key_regenerated"]);
+    assert_eq!(about(&["--principal", "robot"]).await, [""; 0]);
+    // The clock of the workspace stands in the past.
+    assert_eq!(about(&["--since", "1h"]).await, [""; 0]);
+    assert_eq!(about(&["--since", "2024-05-01T12:00:00+02:00"]).await.len(), 7);
+    assert_eq!(about(&["--until", "2024-05-01T10:00:00Z"]).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn audit_follows_pages_up_to_the_limit_in_lines_too() {
+    let test = TestWorkspace::start().await;
+    // More than the largest page, with those of the start.
+    for index in 0..500 {
+        test.create(&format!("svc-{index}"), json!({})).await;
+    }
+    let lines = shown(&test, &["audit", "--limit", "600", "--output", "jsonl"]).await;
+    let records: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 503);
+    let sequences: Vec<_> = records.iter().map(|record| record["sequence"].as_u64().unwrap()).collect();
+    assert_eq!(sequences, (1..=503).rev().collect::<Vec<_>>());
+    assert_eq!(json(&test, &["audit", "--limit", "501"]).await.as_array().unwrap().len(), 501);
+    assert_eq!(json(&test, &["audit"]).await.as_array().unwrap().len(), 100);
+    assert_eq!(shown(&test, &["audit", "--limit", "0", "--output", "jsonl"]).await, "");
+}
+
+#[tokio::test]
+async fn service_issues() {
+    let test = TestWorkspace::start().await;
+    test.create("svc", json!({ "aadAuthEnabled": true })).await;
+    shown(&test, &["token", "get", "svc"]).await;
+    shown(&test, &["token", "get", "svc"]).await;
+    insta::assert_snapshot!(shown(&test, &["service", "issues", "svc"]).await, @r"
+    since 2024-05-01T10:00:00Z:
+    PRINCIPAL  KEYS  LAST KEYS  TOKENS  LAST TOKEN
+    owner                       2       2024-05-01T10:00:00Z
+    ");
+    assert_eq!(json(&test, &["service", "issues", "svc"]).await["value"][0]["tokens"]["count"], 2);
+}
+
+#[tokio::test]
+async fn reset_owner_is_in_the_audit() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut up = up_on_sockets(directory.path()).await;
+    up.kill().await.unwrap();
+    std::fs::remove_file(directory.path().join("addresses")).unwrap();
+    let mut reset = Command::new(env!("CARGO_BIN_EXE_scoregate"));
+    reset.args(["principal", "reset-owner"]).env_clear().current_dir(directory.path());
+    assert!(reset.output().await.unwrap().status.success());
+    let _up = up_on_sockets(directory.path()).await;
+    run_on_sockets(directory.path(), &["service", "create", "svc"]).await;
+    let records = run_on_sockets(directory.path(), &["audit", "--output", "jsonl"]).await;
+    let record = |line: &str| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        ["action", "principal", "remote"].map(|member| record[member].as_str().unwrap().to_owned()).join(" ")
+    };
+    let records: Vec<_> = records.lines().map(record).collect();
+    insta::assert_snapshot!(records.join("\n"), @r"
+    service_created owner unix
+    owner_reset local local
+    principal_created local local
+    principal_created local local
+    signing_key_created local local
+    workspace_founded local local
+    ");
+}
+
+#[tokio::test]
 async fn credential_file_is_read() {
     let test = TestWorkspace::start().await;
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -241,6 +335,11 @@ async fn refusals_say_what_to_do_and_have_exit_codes() {
         (command(&test, &owner, &["key", "regenerate", "svc", "third"]), 2, "possible values"),
         (command(&test, &owner, &["token", "get", "svc", "--expires-in", "soon"]), 2, "`2s`"),
         (command(&test, &owner, &["principal", "create", "x", "--role", "king"]), 2, "a role is"),
+        (command(&test, &reader, &["audit"]), 3, "this needs the role `owner`"),
+        (command(&test, &owner, &["audit", "--service", "a b"]), 3, "`service` must be"),
+        (command(&test, &owner, &["audit", "--since", "soon"]), 2, "`2026-01-31T12:00:00Z`"),
+        (command(&test, &owner, &["audit", "--action", "king_crowned"]), 2, "an action is one of"),
+        (command(&test, &reader, &["service", "issues", "svc"]), 3, "this needs the role `contributor`"),
     ];
     for (command, exit, part) in cases {
         let shown = format!("{command:?}");
@@ -289,12 +388,13 @@ async fn up_goes_on_when_nobody_reads_what_it_says() {
 }
 
 /// Runs it as the owner; it must succeed.
-async fn run_on_sockets(directory: &std::path::Path, arguments: &[&str]) {
+async fn run_on_sockets(directory: &std::path::Path, arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scoregate"));
     command.args(arguments).args(["--workspace", "unix:workspace"]).env_clear().current_dir(directory);
     command.args(["--credential-file", "scoregate-data/owner-credential"]);
     let output = command.output().await.unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    text(&output.stdout)
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A workspace on a port of its own, and a client for it.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use reqwest::{Method, StatusCode, header};
 use scoregate::admin::Health;
 use scoregate::clock::ManualClock;
 use scoregate::config::{MasterKeys, WorkspaceConfig, WorkspaceScope};
-use scoregate::listen::Listener;
+use scoregate::listen::{ListenAddress, Listener};
 use scoregate::metrics::Metrics;
 use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate::shutdown::Shutdown;
+use scoregate::tls::ServerTls;
 use scoregate::workspace::http::{self, PublicUrls};
-use scoregate::workspace::{Role, Workspace};
+use scoregate::workspace::{Origin, Role, Workspace};
 use scoregate_authz::{Pepper, TokenAlgorithm};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -65,7 +67,7 @@ impl TestWorkspace {
     /// The credential of a new principal.
     pub(crate) async fn principal(&self, role: Role) -> String {
         let name = format!("a-{}", role.as_str());
-        let (_, credential) = self.workspace.create_principal(&name, role).await.unwrap();
+        let (_, credential) = self.workspace.create_principal(&Origin::local(), &name, role).await.unwrap();
         credential.expose_secret().to_owned()
     }
 
@@ -95,9 +97,24 @@ impl TestWorkspace {
         gate
     }
 
+    /// Serves the same REST over TLS, on another port.
+    pub(crate) async fn serve_tls(&self, tls: ServerTls) -> SocketAddr {
+        let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let ListenAddress::Tcp(address) = *listener.address() else { unreachable!("it is TCP") };
+        let urls = PublicUrls { base: format!("https://{address}"), scoring_base: None };
+        let router = http::router(self.workspace.clone(), urls);
+        tokio::spawn(http::serve_tls(listener, tls, router, self.shutdown.clone()));
+        address
+    }
+
     /// The directory of its database.
     pub(crate) fn data_dir(&self) -> &std::path::Path {
         self.data_dir.path()
+    }
+
+    /// A path below the workspace's place in Azure's tree of resources.
+    pub(crate) fn resource(path: &str) -> String {
+        format!("{SCOPE}{path}")
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -184,6 +201,8 @@ fn config(data_dir: &std::path::Path) -> WorkspaceConfig {
             keys: HashMap::from([("test".to_owned(), zeroize::Zeroizing::new([9; 32]))]),
         },
         enforcement_timeout: Duration::from_secs(10),
+        audit_retention: Some(Duration::from_hours(400 * 24)),
+        tls: None,
     }
 }
 
@@ -270,7 +289,7 @@ impl Answer {
     }
 
     pub(crate) fn message(&self) -> &str {
-        self.body["message"].as_str().unwrap_or_default()
+        self.body["message"].as_str().or(self.body["error"]["message"].as_str()).unwrap_or_default()
     }
 }
 

@@ -66,18 +66,34 @@ async fn log_has_a_line_for_each_request_and_no_secret() {
     test.request(Method::GET, &TestWorkspace::path("/services")).bearer("secret-credential").send().await;
     test.post("/services", &json!({ "name": "secret-name", "keys": { "primaryKey": "secret" } })).await;
 
+    let records = test.request(Method::GET, "/scoregate/v1/audit?count=500").send().await.body.to_string();
     let log = log.text();
+    assert!(!records.contains("secret") && records.contains("key_regenerated"), "{records}");
     assert!(!log.contains("secret"), "{log}");
     for secret in [&test.owner, token.body["accessToken"].as_str().unwrap()] {
-        assert!(!log.contains(secret), "{log}");
+        assert!(!log.contains(secret) && !records.contains(secret), "{log}");
     }
     assert_eq!(listed.body["primaryKey"], "secret-chosen-key");
 
     let lines: Vec<_> = log.lines().filter(|line| line.contains("refusal=")).collect();
-    assert_eq!(lines.len(), 10, "{log}");
+    assert_eq!(lines.len(), 11, "{log}");
     let listed = lines.iter().find(|line| line.contains("listkeys")).unwrap();
     for part in ["method=POST", r#"route="/services/{name}/listkeys""#, r#"principal="owner""#, "status=200"]
     {
         assert!(listed.contains(part), "{listed}");
+    }
+
+    let svc = test.workspace.service("svc").await.unwrap().uid;
+    let token = test.workspace.service("token").await.unwrap().uid;
+    let issues: Vec<_> = lines.iter().filter(|line| line.contains("scoregate::issue:")).collect();
+    let expected = [("keys_listed", "svc", svc), ("token_issued", "token", token)];
+    assert_eq!(issues.len(), expected.len(), "{log}");
+    for (line, (event, service, uid)) in issues.iter().zip(expected) {
+        let parts = [
+            format!("event={event:?} service={service} uid={uid} request="),
+            " remote=127.0.0.1:".to_owned(),
+            r#" principal="owner""#.to_owned(),
+        ];
+        assert!(parts.iter().all(|part| line.contains(part)), "{line}");
     }
 }

@@ -5,18 +5,24 @@
 
 mod access;
 mod artifacts;
+mod audit;
 mod bad_input;
 mod cli;
+mod compute;
 mod contract;
 mod discovery;
 mod guide;
 mod harness;
 mod log;
 mod models;
+mod online_endpoints;
 mod openapi;
 mod operations;
 mod outage;
 mod principals;
+mod resource_manager;
 mod services;
+mod session;
+mod tls;
 mod watch;
 mod workspace;

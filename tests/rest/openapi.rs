@@ -66,18 +66,19 @@ fn openapi_names_the_role_of_each_route() {
         let name = format!("{} {}", route.method, route.path);
         let (_, operation) = operations.iter().find(|(operation, _)| *operation == name).unwrap();
         let text = operation["description"].as_str().unwrap();
-        match route.access {
-            Access::Anonymous => {
-                assert!(text.contains("Anonymous") && operation.get("security").is_none(), "{name}")
-            }
-            Access::Role(role) => {
-                assert!(text.contains(&format!("`{}`", role.as_str())), "{name}");
-                assert!(operation["security"][0]["credential"].is_array(), "{name}");
-                assert!(
-                    operation["responses"]["401"].is_object() && operation["responses"]["403"].is_object(),
-                    "{name}"
-                );
-            }
+        let (scheme, said) = match route.access {
+            Access::Anonymous => (None, "Anonymous"),
+            Access::Secret => (Some("secret"), "credential as the secret"),
+            Access::Role(role) => (Some("credential"), role.as_str()),
+        };
+        assert!(text.contains(said), "{name}: {text}");
+        assert_eq!(operation.get("security").is_some(), scheme.is_some(), "{name}");
+        if let Some(scheme) = scheme {
+            assert!(operation["security"][0][scheme].is_array(), "{name}");
+        }
+        if let Access::Role(_) = route.access {
+            assert!(operation["responses"]["401"].is_object(), "{name}");
+            assert!(operation["responses"]["403"].is_object(), "{name}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod issues;
 mod keys;
 mod list;
 mod logs;

@@ -1,109 +1,19 @@
 """Azure ML's real SDK v1 against a real system: workspace, gate, Envoy and a model server.
 
-Run by the interpreter of the part `azureml-core`; arguments select tests by a part of their names. Prints a line for
-each test, as `cargo test` does. The SDK sleeps for 5 s in each regeneration, so themes (classes) run at the same time.
+Run by the interpreter of the part `azureml-core`; arguments select tests by a part of their names. The SDK sleeps for
+5 s in each regeneration.
 """
 
 from __future__ import annotations
 
-import io
-import os
 import sys
-import tempfile
-import threading
-import traceback
-import unittest
-import warnings
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-sys.path[:0] = [str(ROOT / "tools")]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests")]
 
-from harness import Processes, built, ended_by_signals  # noqa: E402
-from system import System  # noqa: E402
-
-
-class Report(unittest.TestResult):
-    """One line for each test, whole, whichever thread it comes from."""
-
-    lock = threading.Lock()
-    # The SDK writes half lines of its own to standard output.
-    stream = sys.stdout
-
-    def write(self, text: str) -> None:
-        with self.lock:
-            print(text, file=self.stream, flush=True)
-
-    def name(self, test: unittest.TestCase) -> str:
-        return "sdk_v1::" + test.id().removeprefix("test_").replace(".", "::").replace("::test_", "::")
-
-    def addSuccess(self, test: unittest.TestCase) -> None:
-        self.write(f"test {self.name(test)} ... ok")
-
-    def addFailure(self, test: unittest.TestCase, error: object) -> None:
-        super().addFailure(test, error)
-        self.failed(test, error)
-
-    def addError(self, test: unittest.TestCase, error: object) -> None:
-        super().addError(test, error)
-        self.failed(test, error)
-
-    def failed(self, test: unittest.TestCase, error: object) -> None:
-        self.write(f"test {self.name(test)} ... FAILED\n" + "".join(traceback.format_exception(*error)))
-
-
-def themes(wanted: list[str]) -> list[unittest.TestSuite]:
-    """The tests by class, those without a wanted one left out."""
-    loader = unittest.TestLoader()
-    suites = []
-    for module in loader.discover(str(HERE), pattern="test_*.py"):
-        for suite in module:
-            tests = [test for test in suite if not wanted or any(part in test.id() for part in wanted)]
-            if tests:
-                suites.append(unittest.TestSuite(tests))
-    if loader.errors:
-        raise SystemExit("\n".join(loader.errors))
-    return suites
-
-
-def run(suites: list[unittest.TestSuite]) -> int:
-    """Returns how many failed."""
-    reports = [Report() for _ in suites]
-    with ThreadPoolExecutor(max_workers=len(suites)) as pool, redirect_stdout(io.StringIO()):
-        list(pool.map(lambda pair: pair[0].run(pair[1]), zip(suites, reports)))
-    failed = sum(len(report.failures) + len(report.errors) for report in reports)
-    passed = sum(report.testsRun for report in reports) - failed
-    print(
-        f"test result: {'FAILED' if failed else 'ok'}. {passed} passed; {failed} failed; 0 ignored; 0 measured; "
-        "0 filtered out",
-        flush=True,
-    )
-    return failed
-
-
-def main(wanted: list[str]) -> int:
-    scoregate = built("dev")
-    with tempfile.TemporaryDirectory(prefix="scoregate-sdk-v1-") as name, ended_by_signals():
-        folder = Path(name)
-        # The SDK keeps what it discovers in its user's home, for good; and where it runs in a git checkout, it says so
-        # in each service's properties.
-        os.environ["HOME"] = name
-        os.environ["AZUREML_LOG_DEPRECATION_WARNING_ENABLED"] = "False"
-        os.chdir(folder)
-        warnings.simplefilter("ignore")
-        suites = themes(wanted)
-        from rig import Rig, SdkTest
-
-        scored = sorted({service for suite in suites for test in suite for service in test.scored})
-        with Processes(folder) as processes:
-            system = System(processes, folder, scoregate, scored)
-            system.start()
-            SdkTest.rig = Rig(system)
-            return 1 if run(suites) else 0
-
+from sdk import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(HERE, sys.argv[1:]))

@@ -1,6 +1,6 @@
 """What the tests of SDK v1 share: workspaces as its users have them, against one started system.
 
-A workspace object is made without Resource Manager, from a service context, as README.md tells users to.
+A workspace object is made without Resource Manager, from a service context.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-import unittest
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from azureml._restclient.service_context import ServiceContext
@@ -18,17 +18,9 @@ from azureml.core.authentication import ArmTokenAuthentication
 from azureml.core.model import Model
 from azureml.core.webservice import AciWebservice, AksWebservice, Webservice
 from azureml.exceptions import WebserviceException
-from harness import request
+from harness import request, wait_until
+from sdk import SystemTest
 from system import PREDICTIONS, ROWS, System
-
-
-# What a model is told of its caller, beside the service.
-KEY = {"auth-mode": "key", "key-slot": "primary"}
-OPEN = {"auth-mode": "disabled"}
-
-
-def token_of(principal: str) -> dict[str, str]:
-    return {"auth-mode": "token", "subject": principal}
 
 
 PRINTING = threading.Lock()
@@ -39,10 +31,11 @@ class Rig:
 
     def __init__(self, system: System) -> None:
         self.system = system
-        owner = system.owner_credential().read_text().strip()
-        headers = [("authorization", f"Bearer {owner}")]
+        # The owner's.
+        self.credential = system.owner_credential().read_text().strip()
+        headers = [("authorization", f"Bearer {self.credential}")]
         self.about = request("GET", f"{system.url}/scoregate/v1/workspace", headers).json()
-        self.owner = self.workspace(owner)
+        self.owner = self.workspace(self.credential)
         reader = system.cli("principal", "create", "rita", "--role", "reader")
         self.reader = self.workspace(reader["credential"])
         self.nobody = self.workspace("a-credential-that-is-nobodys")
@@ -60,13 +53,8 @@ class Rig:
         return Workspace._from_service_context(context, _location="local")
 
 
-class SdkTest(unittest.TestCase):
-    """Tests of one theme, in order of their names. Themes run at the same time, so each has services of its own."""
-
-    # Set before the tests are run.
+class SdkTest(SystemTest):
     rig: ClassVar[Rig]
-    # Services that Envoy must have a route for.
-    scored: ClassVar[tuple[str, ...]] = ()
 
     @property
     def ws(self) -> Workspace:
@@ -80,6 +68,9 @@ class SdkTest(unittest.TestCase):
         service.wait_for_deployment()
         return service
 
+    def deploy_with_tokens(self, name: str) -> Webservice:
+        return self.deploy(name, AksWebservice.deploy_configuration(token_auth_enabled=True))
+
     def deploy_aci(self, name: str, **settings: Any) -> Webservice:
         return self.deploy(name, AciWebservice.deploy_configuration(cpu_cores=1, memory_gb=1, **settings))
 
@@ -91,15 +82,39 @@ class SdkTest(unittest.TestCase):
         for text in texts:
             self.assertIn(text, raised.exception.message)
 
-    def statuses(self, service: str, *credentials: str) -> list[int]:
-        """What Envoy says to a call with each of these."""
-        return [self.rig.system.score(service, credential).status for credential in credentials]
+    def reasons(self, service: str) -> list[str]:
+        """Why each of the calls of a service so far was decided as it was, by Envoy's access log."""
+        system = self.rig.system
+        marker = f"/marker/{uuid.uuid4()}"
+        request("GET", system.entrance + marker)
+        # A single worker writes them in order.
+        lines = wait_until("the access log", lambda: until(marker, system.front.access_log()), 10)
+        return [line["reason"] for line in lines if line["path"] == f"/api/v1/service/{service}/score"]
 
     def assert_scores(self, service: Webservice, caller: dict[str, str]) -> None:
         """`run` returns the model's numbers, and the model was told exactly this caller."""
         answer = service.run(ROWS)
         self.assertEqual(answer["predictions"], PREDICTIONS)
         self.assertEqual(answer["caller"], {"service": service.name} | caller)
+
+
+def until(marker: str, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines, once that of this path is among them."""
+    return lines if any(line["path"] == marker for line in lines) else []
+
+
+def then(service: Webservice, method: str, action: Callable[[], None]) -> list[Any]:
+    """Does something once, between the first fetch of a credential and its use; returns all that is fetched."""
+    fetch, fetched = getattr(service, method), []
+
+    def fetch_and_act() -> Any:
+        fetched.append(fetch())
+        if len(fetched) == 1:
+            action()
+        return fetched[-1]
+
+    setattr(service, method, fetch_and_act)
+    return fetched
 
 
 def output_of(call: Any) -> str:

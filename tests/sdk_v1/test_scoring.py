@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from unittest import mock
 
 from azureml.core.webservice import AksWebservice, Webservice
-from rig import KEY, OPEN, SdkTest, token_of
+from rig import SdkTest, then
+from sdk import KEY, OPEN, token_of
+from system import ROWS
 
 
 class Scoring(SdkTest):
@@ -36,7 +37,7 @@ class Healing(SdkTest):
 
     def test_a_key_regenerated_in_between(self) -> None:
         service = self.deploy("heal-keys")
-        fetched = self.then(service, "get_keys", lambda: self.cli("key", "regenerate", "heal-keys", "primary"))
+        fetched = then(service, "get_keys", lambda: self.cli("key", "regenerate", "heal-keys", "primary"))
         self.assert_scores(service, KEY)
         self.assertNotEqual(fetched[0][0], fetched[-1][0])
 
@@ -48,7 +49,7 @@ class Healing(SdkTest):
             for mode in ("key", "token"):
                 self.cli("service", "update", "heal-tokens", "--auth", mode)
 
-        fetched = self.then(service, "get_token", revoke)
+        fetched = then(service, "get_token", revoke)
         self.assert_scores(service, token_of("owner"))
         self.assertNotEqual(fetched[0][0], fetched[-1][0])
 
@@ -65,15 +66,52 @@ class Healing(SdkTest):
     def cli(self, *arguments: str) -> None:
         self.rig.system.cli(*arguments)
 
-    def then(self, service: Webservice, method: str, action: Callable[[], None]) -> list[Any]:
-        """Does something once, between the first fetch of a credential and its use; returns all that is fetched."""
-        fetch, fetched = getattr(service, method), []
 
-        def fetch_and_act() -> Any:
-            fetched.append(fetch())
-            if len(fetched) == 1:
-                action()
-            return fetched[-1]
+class SwitchedByOthers(SdkTest):
+    """An object keeps the mode that the service had when it was read. That of the program that switches it does not get
+    old: `update` reads the service again (`Healing`). Here another program has one."""
 
-        setattr(service, method, fetch_and_act)
-        return fetched
+    scored = ("switched-to-tokens", "switched-to-keys", "switched-open", "switched-shut", "switched-back")
+
+    def test_from_keys_to_tokens(self) -> None:
+        mine, others = self.two_objects("switched-to-tokens", auth_enabled=True)
+        mine.update(auth_enabled=False, token_auth_enabled=True)
+        # It fetches the keys again, and those are not in force.
+        with mock.patch.object(others, "get_keys", wraps=others.get_keys) as fetch, self.refused("Response Code: 401"):
+            others.run(ROWS)
+        self.assertEqual(fetch.call_count, 3)
+        self.assertEqual(self.reasons("switched-to-tokens"), ["wrong_credential_kind"] * 2)
+        others.update_deployment_state()
+        self.assert_scores(others, token_of("owner"))
+
+    def test_from_tokens_to_keys(self) -> None:
+        mine, others = self.two_objects("switched-to-keys", auth_enabled=False, token_auth_enabled=True)
+        mine.update(auth_enabled=True, token_auth_enabled=False)
+        with self.refused("accessToken", "409", "`switched-to-keys` is in key mode: it has no tokens"):
+            others.run(ROWS)
+        self.assertEqual(self.reasons("switched-to-keys"), [])
+        others.update_deployment_state()
+        self.assert_scores(others, KEY)
+
+    def test_from_keys_to_open(self) -> None:
+        mine, others = self.two_objects("switched-open", auth_enabled=True)
+        mine.update(auth_enabled=False)
+        self.assert_scores(others, OPEN)
+
+    def test_from_open_to_keys(self) -> None:
+        mine, others = self.two_objects("switched-shut", auth_enabled=False)
+        mine.update(auth_enabled=True)
+        with self.refused("Response Code: 401"):
+            others.run(ROWS)
+        others.update_deployment_state()
+        self.assert_scores(others, KEY)
+
+    def test_from_keys_to_tokens_and_back(self) -> None:
+        mine, others = self.two_objects("switched-back", auth_enabled=True)
+        mine.update(auth_enabled=False, token_auth_enabled=True)
+        mine.update(auth_enabled=True, token_auth_enabled=False)
+        self.assert_scores(others, KEY)
+
+    def two_objects(self, name: str, **modes: bool) -> tuple[Webservice, Webservice]:
+        """Of one service: that of the program that deployed it, and that of another program, which has read it since."""
+        return self.deploy(name, AksWebservice.deploy_configuration(**modes)), Webservice(self.ws, name)

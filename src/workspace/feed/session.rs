@@ -16,7 +16,6 @@ use crate::shutdown::Shutdown;
 use crate::workspace::domain::Principal;
 use crate::workspace::gates::ConnectedGate;
 use crate::workspace::image::Image;
-use crate::workspace::store::StoreError;
 use crate::workspace::{Workspace, timestamp};
 use wire::gate_message::Message as GateMessage;
 
@@ -118,24 +117,29 @@ impl<'a> Session<'a> {
             );
             return false;
         }
-        self.note(inner.store.remember_gate(&self.gate, self.connection).await);
+        self.remember().await;
         self.workspace.count_gates();
         inner.operations.joined(&self.gate, held);
         self.workspace.end_due_operations().await;
         true
     }
 
-    async fn forget(&self) {
-        if self.workspace.inner.gates.disconnect(&self.gate, self.connection) {
-            self.note(self.workspace.inner.store.forget_gate(&self.gate, self.connection).await);
+    /// What gates are connected is only of use after a restart. Policy does not wait for a store that does not work: it is
+    /// told when it works again.
+    async fn remember(&self) {
+        let Workspace { inner } = &self.workspace;
+        if self.workspace.store_problem().is_none() {
+            let stored = inner.store.remember_gate(&self.gate, self.connection).await;
+            let _ = stored.inspect_err(|error| self.workspace.note_failure(error));
         }
     }
 
-    /// What gates are connected is only of use after a restart.
-    fn note(&self, written: Result<(), StoreError>) {
-        if let Err(error) = written {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(gate = self.gate, error, "it was not stored that a gate came or went");
+    async fn forget(&self) {
+        let Workspace { inner } = &self.workspace;
+        let was_there = inner.gates.disconnect(&self.gate, self.connection);
+        if was_there && self.workspace.store_problem().is_none() {
+            let stored = inner.store.forget_gate(&self.gate, self.connection).await;
+            let _ = stored.inspect_err(|error| self.workspace.note_failure(error));
         }
     }
 

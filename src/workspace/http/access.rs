@@ -12,7 +12,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::Api;
 use super::description::Description;
 use super::error::ApiError;
-use super::urls::WORKSPACE_PATH;
+use super::urls::{RESOURCE_PATH, WORKSPACE_PATH};
 use crate::config::WorkspaceScope;
 use crate::workspace::{Principal, Role, Workspace};
 
@@ -23,6 +23,8 @@ pub enum Access {
     Anonymous,
     /// The credential of a principal whose role includes this one.
     Role(Role),
+    /// The credential of a principal, where Azure's clients put the secret of a managed identity. The handler looks at it.
+    Secret,
 }
 
 /// A route of the REST, as its table has it.
@@ -75,10 +77,25 @@ impl Endpoint {
         Self::new(method, format!("{WORKSPACE_PATH}{path}"), Access::Role(needed), handler, description)
     }
 
+    /// An endpoint of the workspace's place in Azure's tree of resources.
+    pub(super) fn in_resource<H, T>(
+        method: MethodFilter,
+        path: &str,
+        needed: Role,
+        handler: H,
+        description: Description,
+    ) -> Self
+    where
+        H: Handler<T, Api>,
+        T: 'static,
+    {
+        Self::new(method, format!("{RESOURCE_PATH}{path}"), Access::Role(needed), handler, description)
+    }
+
     /// Adds it to a router, behind its guard.
     pub(super) fn add_to(self, router: Router<Api>, api: &Api) -> Router<Api> {
         let handler = match self.route.access {
-            Access::Anonymous => self.handler,
+            Access::Anonymous | Access::Secret => self.handler,
             Access::Role(needed) => {
                 let guard = Guard { api: api.clone(), needed };
                 self.handler.route_layer(middleware::from_fn_with_state(guard, guard_request))
@@ -92,6 +109,7 @@ impl Endpoint {
 fn only_method(filter: MethodFilter) -> Method {
     match filter {
         MethodFilter::POST => Method::POST,
+        MethodFilter::PUT => Method::PUT,
         MethodFilter::PATCH => Method::PATCH,
         MethodFilter::DELETE => Method::DELETE,
         _ => Method::GET,
@@ -122,7 +140,7 @@ async fn guard_request(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let caller = Caller(authenticate(&api.workspace, request.headers()).await?);
+    let caller = Caller(authenticate(&api.workspace, request.headers())?);
     let mut response = match authorize(&caller.0, needed) {
         Ok(()) => {
             request.extensions_mut().insert(caller.clone());
@@ -138,9 +156,9 @@ async fn guard_request(
     Ok(response)
 }
 
-async fn authenticate(workspace: &Workspace, headers: &HeaderMap) -> Result<Principal, ApiError> {
+fn authenticate(workspace: &Workspace, headers: &HeaderMap) -> Result<Principal, ApiError> {
     let bearer = bearer(headers).ok_or(ApiError::Unauthenticated)?;
-    workspace.authenticate(bearer).await?.ok_or(ApiError::Unauthenticated)
+    workspace.authenticate_client(bearer).ok_or(ApiError::Unauthenticated)
 }
 
 /// The bearer credential of the only `Authorization` header (RFC 6750, section 2.1).

@@ -16,11 +16,12 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::access::{Access, Route};
 use super::body::{JSON, JSON_PATCH};
-use super::error::ErrorBody;
+use super::error::{Dialect, Error, ResourceError};
 use super::operation::OperationObject;
 
-/// The name of the security scheme.
+/// The names of the security schemes.
 pub(super) const BEARER: &str = "credential";
+pub(super) const SECRET: &str = "secret";
 
 /// Parameters that are described once, for all routes that have them.
 pub(super) const SCOPE_PARAMETERS: [&str; 3] = ["subscription", "resource_group", "workspace"];
@@ -36,10 +37,12 @@ pub(super) enum Group {
     Principals,
     Workspace,
     Discovery,
+    OnlineEndpoints,
+    ResourceManager,
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Services,
         Self::Credentials,
         Self::Operations,
@@ -48,6 +51,8 @@ impl Group {
         Self::Principals,
         Self::Workspace,
         Self::Discovery,
+        Self::OnlineEndpoints,
+        Self::ResourceManager,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -60,6 +65,8 @@ impl Group {
             Self::Principals => "principals",
             Self::Workspace => "workspace",
             Self::Discovery => "discovery",
+            Self::OnlineEndpoints => "online endpoints",
+            Self::ResourceManager => "resource manager",
         }
     }
 
@@ -73,6 +80,8 @@ impl Group {
             Self::Principals => "Who may do what in the workspace.",
             Self::Workspace => "The workspace itself.",
             Self::Discovery => "What clients and verifiers of tokens ask for before they have a credential.",
+            Self::OnlineEndpoints => "The services once more, as Azure's SDK v2 sees them.",
+            Self::ResourceManager => "As much of Azure's as clients need to find the workspace.",
         }
     }
 }
@@ -87,7 +96,8 @@ pub(super) struct Description {
     detail: &'static str,
     parameters: Vec<Parameter>,
     body: Option<RequestBody>,
-    responses: BTreeMap<StatusCode, RefOr<Response>>,
+    answers: BTreeMap<StatusCode, Response>,
+    refusals: BTreeMap<StatusCode, &'static str>,
     schemas: Schemas,
 }
 
@@ -101,7 +111,8 @@ impl Description {
             detail: "",
             parameters: Vec::new(),
             body: None,
-            responses: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            refusals: BTreeMap::new(),
             schemas: Vec::new(),
         }
     }
@@ -174,20 +185,31 @@ impl Description {
     }
 
     /// 202 with an operation, and with its URL in a header.
-    pub(super) fn accepted(mut self, text: &'static str) -> Self {
-        let header =
-            HeaderBuilder::new().schema(Some(String::schema())).description(Some("The operation's URL."));
-        let response = self.json::<OperationObject>(text).header("Operation-Location", header.build());
-        self.respond(StatusCode::ACCEPTED, response.build())
+    pub(super) fn accepted(self, text: &'static str) -> Self {
+        self.answer::<OperationObject>(StatusCode::ACCEPTED, text).header(
+            StatusCode::ACCEPTED,
+            "Operation-Location",
+            "The operation's URL.",
+        )
+    }
+
+    /// A header that an answer always has.
+    pub(super) fn header(mut self, status: StatusCode, name: &str, text: &str) -> Self {
+        if let Some(answer) = self.answers.get_mut(&status) {
+            let header = HeaderBuilder::new().schema(Some(String::schema())).description(Some(text)).build();
+            answer.headers.insert(name.to_owned(), header.into());
+        }
+        self
     }
 
     /// A refusal that follows from what is asked for, not from the route.
-    pub(super) fn refusal(self, status: StatusCode, text: &'static str) -> Self {
-        self.answer::<ErrorBody>(status, text)
+    pub(super) fn refusal(mut self, status: StatusCode, text: &'static str) -> Self {
+        self.refusals.insert(status, text);
+        self
     }
 
     fn respond(mut self, status: StatusCode, response: Response) -> Self {
-        self.responses.insert(status, response.into());
+        self.answers.insert(status, response);
         self
     }
 
@@ -205,7 +227,7 @@ impl Description {
 
     /// The operation at a route, complete, and the schemas that it refers to.
     pub(super) fn operation(mut self, route: &Route) -> (Operation, Schemas) {
-        self.add_refusals(route);
+        let responses = self.responses(route);
         let operation = OperationBuilder::new()
             .tag(self.group.name())
             .operation_id(Some(self.id))
@@ -214,13 +236,13 @@ impl Description {
             .request_body(self.body);
         let operation = scope_parameters(route).fold(operation, OperationBuilder::parameter_ref);
         let operation = self.parameters.into_iter().fold(operation, OperationBuilder::parameter);
-        let operation = self
-            .responses
+        let operation = responses
             .into_iter()
             .fold(operation, |operation, (status, response)| operation.response(status.as_str(), response));
         let operation = match route.access {
             Access::Anonymous => operation,
             Access::Role(_) => operation.security(SecurityRequirement::new(BEARER, [""; 0])),
+            Access::Secret => operation.security(SecurityRequirement::new(SECRET, [""; 0])),
         };
         (operation.build(), self.schemas)
     }
@@ -229,12 +251,31 @@ impl Description {
         let access = match route.access {
             Access::Anonymous => "Anonymous.".to_owned(),
             Access::Role(role) => format!("Needs the role `{}` or one that includes it.", role.as_str()),
+            Access::Secret => {
+                "Needs a principal's credential as the secret of a managed identity.".to_owned()
+            }
         };
         format!("{}\n\n{access}", self.detail).trim_start().to_owned()
     }
 
-    /// Those that come before an endpoint's own code, and from the extractors that it uses.
-    fn add_refusals(&mut self, route: &Route) {
+    /// All of them: those that are described, and those that come before an endpoint's own code or from the extractors
+    /// that it uses.
+    fn responses(&mut self, route: &Route) -> BTreeMap<StatusCode, RefOr<Response>> {
+        let dialect = Dialect::of(&route.path);
+        let answers = std::mem::take(&mut self.answers).into_iter();
+        let mut responses: BTreeMap<_, _> =
+            answers.map(|(status, answer)| (status, RefOr::from(answer))).collect();
+        let described =
+            self.refusals.iter().map(|(status, text)| (*status, refusal(dialect, text).build().into()));
+        responses.extend(described);
+        for refusal in self.common_refusals(route) {
+            let reference = || Ref::from_response_name(refusal.name_in(dialect)).into();
+            responses.entry(refusal.status).or_insert_with(reference);
+        }
+        responses
+    }
+
+    fn common_refusals(&self, route: &Route) -> Vec<&'static Refusal> {
         let mut refusals = Vec::new();
         if let Access::Role(_) = route.access {
             refusals.extend([&UNAUTHENTICATED, &FORBIDDEN, &UNAVAILABLE]);
@@ -245,11 +286,17 @@ impl Description {
         if self.body.is_some() {
             refusals.extend([&BAD_REQUEST, &TOO_LONG, &MEDIA_TYPE]);
         }
-        for refusal in refusals {
-            let reference = || Ref::from_response_name(refusal.name).into();
-            self.responses.entry(refusal.status).or_insert_with(reference);
-        }
+        refusals
     }
+}
+
+fn refusal(dialect: Dialect, text: &str) -> ResponseBuilder {
+    let name = match dialect {
+        Dialect::ModelManagement => Error::name(),
+        Dialect::ResourceManager => ResourceError::name(),
+    };
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(name))).build();
+    ResponseBuilder::new().description(text).content(JSON, content)
 }
 
 /// The schema of a text that is one of a few.
@@ -268,21 +315,29 @@ fn scope_parameters(route: &Route) -> impl Iterator<Item = Ref> {
 
 /// A refusal that many routes have in common.
 pub(super) struct Refusal {
-    pub(super) name: &'static str,
-    pub(super) status: StatusCode,
+    name: &'static str,
+    status: StatusCode,
     text: &'static str,
 }
 
 impl Refusal {
-    pub(super) fn response(&self) -> Response {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
-        let response = ResponseBuilder::new().description(self.text).content(JSON, content);
+    /// Its name among the components.
+    pub(super) fn name_in(&self, dialect: Dialect) -> String {
+        match dialect {
+            Dialect::ModelManagement => self.name.to_owned(),
+            Dialect::ResourceManager => format!("Resource{}", self.name),
+        }
+    }
+
+    pub(super) fn response(&self, dialect: Dialect) -> Response {
+        let response = refusal(dialect, self.text);
         if self.status != StatusCode::UNAUTHORIZED {
             return response.build();
         }
-        let challenge =
-            HeaderBuilder::new().schema(Some(String::schema())).description(Some("RFC 6750, section 3."));
-        response.header("WWW-Authenticate", challenge.build()).build()
+        let challenge = HeaderBuilder::new().schema(Some(String::schema()));
+        response
+            .header("WWW-Authenticate", challenge.description(Some("RFC 6750, section 3.")).build())
+            .build()
     }
 }
 

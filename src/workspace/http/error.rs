@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use scoregate_authz::Slot;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::urls::is_resource;
 use crate::workspace::{Role, WorkspaceError};
 
 /// Why a request was not carried out. Nothing was changed.
@@ -19,6 +21,17 @@ pub(super) enum ApiError {
     /// No bearer, or one that is nobody's: the two are not told apart.
     #[error("this needs the bearer credential of a principal of the workspace")]
     Unauthenticated,
+    /// No secret where one is exchanged for a session token.
+    #[error(
+        "a session token is given for the credential of a principal: set MSI_SECRET to it, and \
+         APPSETTING_WEBSITE_SITE_NAME to anything (or IDENTITY_HEADER to it)"
+    )]
+    NoSecret,
+    /// A secret that is not the credential of somebody who may have a session.
+    #[error(
+        "the secret is not the credential of a principal of the workspace: check MSI_SECRET (or IDENTITY_HEADER)"
+    )]
+    WrongSecret,
     /// The principal's role does not include the needed one.
     #[error("this needs the role `{needed}`; `{name}` is `{has}`", needed = .needed.as_str(), has = .has.as_str())]
     Forbidden {
@@ -85,9 +98,35 @@ pub(super) enum ApiError {
         /// What is wrong with it. Never its value.
         problem: String,
     },
+    /// The key that is to be replaced is not the one that the client has read.
+    #[error("the {slot} key of `{name}` has changed since it was read: read the keys again")]
+    StaleKey {
+        /// The service.
+        name: String,
+        /// Which key.
+        slot: Slot,
+    },
     /// The workspace refused.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+}
+
+/// The shape in which a client reads what went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// That of Azure's model management service.
+    ModelManagement,
+    /// That of Azure's Resource Manager.
+    ResourceManager,
+}
+
+impl Dialect {
+    pub(super) const ALL: [Self; 2] = [Self::ModelManagement, Self::ResourceManager];
+
+    /// That of the clients who ask for this path.
+    pub(super) fn of(path: &str) -> Self {
+        if is_resource(path) { Self::ResourceManager } else { Self::ModelManagement }
+    }
 }
 
 impl ApiError {
@@ -98,13 +137,15 @@ impl ApiError {
 
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Unauthenticated | Self::WrongSecret => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::UnknownPath | Self::ForeignScope | Self::Unknown { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::StaleKey { .. } => StatusCode::CONFLICT,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoFiles
+            Self::NoSecret
+            | Self::NoFiles
             | Self::BodyLost
             | Self::MalformedJson { .. }
             | Self::DuplicateMember { .. }
@@ -113,8 +154,24 @@ impl ApiError {
         }
     }
 
-    /// The body, in the shape of Azure's model management service.
-    pub(super) fn body(&self, request: Uuid) -> ErrorBody {
+    /// The body that tells a client.
+    pub(super) fn body(&self, dialect: Dialect, request: Uuid) -> ErrorBody {
+        match dialect {
+            Dialect::ModelManagement => ErrorBody::ModelManagement(self.model_management_body(request)),
+            Dialect::ResourceManager => ErrorBody::ResourceManager(self.resource_manager_body()),
+        }
+    }
+
+    fn resource_manager_body(&self) -> ResourceError {
+        let detail = self.detail();
+        let target = detail.as_ref().map(|detail| detail.target.clone());
+        let details = detail.into_iter().collect();
+        let error =
+            ResourceErrorDetail { code: code(self.status()), message: self.to_string(), target, details };
+        ResourceError { error }
+    }
+
+    fn model_management_body(&self, request: Uuid) -> Error {
         let status = self.status();
         let (code, message) = (code(status), self.to_string());
         // The clients of the run history service, whose route this answers, look there.
@@ -123,7 +180,7 @@ impl ApiError {
             message: message.clone(),
             details: [],
         });
-        ErrorBody {
+        Error {
             code,
             status_code: status.as_u16(),
             message,
@@ -143,11 +200,37 @@ impl ApiError {
     }
 }
 
+/// Why a request was refused, in the client's dialect.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum ErrorBody {
+    ModelManagement(Error),
+    ResourceManager(ResourceError),
+}
+
+/// Why a request was refused. Nothing was changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ResourceError {
+    error: ResourceErrorDetail,
+}
+
+/// What Resource Manager's clients read.
+#[derive(Debug, Serialize, ToSchema)]
+struct ResourceErrorDetail {
+    /// The status in words, such as `NotFound`.
+    code: String,
+    /// For people.
+    message: String,
+    /// The member or parameter that cannot be as it is.
+    #[schema(required)]
+    target: Option<String>,
+    details: Vec<ErrorDetail>,
+}
+
 /// Why a request was refused. Nothing was changed.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Error)]
-pub(super) struct ErrorBody {
+pub(super) struct Error {
     /// The status in words, such as `NotFound`.
     code: String,
     /// The status.
@@ -217,7 +300,7 @@ fn code(status: StatusCode) -> String {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
-        if matches!(self, Self::Unauthenticated) {
+        if matches!(self, Self::Unauthenticated | Self::WrongSecret) {
             let challenge = HeaderValue::from_static(r#"Bearer realm="scoregate""#);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }

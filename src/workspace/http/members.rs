@@ -54,6 +54,13 @@ impl<'a> Members<'a> {
         self.read(name, text_map)
     }
 
+    /// An object whose members have names of the client's choice.
+    pub(super) fn map(&self, name: &str) -> Result<Option<&'a Map<String, Value>>, ApiError> {
+        self.read(name, |place, value| {
+            value.as_object().ok_or_else(|| ApiError::invalid(place, "must be an object"))
+        })
+    }
+
     /// How errors name a member.
     pub(super) fn place_of(&self, name: &str) -> String {
         if self.place.is_empty() { name.to_owned() } else { format!("{}.{name}", self.place) }

@@ -8,23 +8,25 @@ use axum::response::IntoResponse;
 use axum::routing::MethodFilter;
 use serde_json::Value;
 use utoipa::openapi::path::{HttpMethod, Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::schema::Schema;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::server::ServerBuilder;
 use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{
-    ComponentsBuilder, Info, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Paths, Required,
+    ComponentsBuilder, Info, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Paths, RefOr, Required,
 };
 use utoipa::{PartialSchema, ToSchema};
 
 use super::access::{Access, Endpoint};
 use super::body::JSON;
-use super::description::{BEARER, Description, Group, REFUSALS, SCOPE_PARAMETERS};
+use super::description::{BEARER, Description, Group, REFUSALS, SCOPE_PARAMETERS, SECRET};
 use super::endpoints;
-use super::error::ErrorBody;
+use super::error::{Dialect, Error, ResourceError};
 
 const ABOUT: &str = "\
 The REST of a workspace, which owns services, their keys and their tokens: the paths and shapes of Azure ML v1's model \
-management service, and a few of scoregate's own under `/scoregate/v1`.
+management service, a few of scoregate's own under `/scoregate/v1`, and under `/subscriptions` what SDK v2 and Resource Manager's \
+clients ask for.
 
 Every answer has an `x-request-id`; an error repeats it. What is behind a credential is `Cache-Control: no-store`.
 
@@ -95,21 +97,36 @@ fn tag(group: Group) -> Tag {
 
 /// What all descriptions refer to.
 fn components() -> ComponentsBuilder {
-    let bearer = HttpBuilder::new()
-        .scheme(HttpAuthScheme::Bearer)
-        .description(Some("The credential of a principal of the workspace."));
     let components = ComponentsBuilder::new()
-        .security_scheme(BEARER, SecurityScheme::Http(bearer.build()))
-        .schema_from::<ErrorBody>();
-    let mut nested = Vec::new();
-    ErrorBody::schemas(&mut nested);
-    let components = components.schemas_from_iter(nested);
+        .schema_from::<Error>()
+        .schema_from::<ResourceError>()
+        .schemas_from_iter(nested_schemas())
+        .security_scheme(BEARER, bearer())
+        .security_scheme(SECRET, secret());
     let components = SCOPE_PARAMETERS
         .into_iter()
         .fold(components, |components, name| components.parameter(name, scope_parameter(name)));
-    REFUSALS
-        .into_iter()
-        .fold(components, |components, refusal| components.response(refusal.name, refusal.response()))
+    let refusals = Dialect::ALL.into_iter().flat_map(|dialect| REFUSALS.map(|refusal| (dialect, refusal)));
+    refusals.fold(components, |components, (dialect, refusal)| {
+        components.response(refusal.name_in(dialect), refusal.response(dialect))
+    })
+}
+
+fn nested_schemas() -> Vec<(String, RefOr<Schema>)> {
+    let mut schemas = Vec::new();
+    Error::schemas(&mut schemas);
+    ResourceError::schemas(&mut schemas);
+    schemas
+}
+
+fn bearer() -> SecurityScheme {
+    let text = "The credential of a principal of the workspace, or a session token.";
+    SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text)).build())
+}
+
+fn secret() -> SecurityScheme {
+    let text = "The credential of a principal; `x-identity-header` is the same.";
+    SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("secret", text)))
 }
 
 fn scope_parameter(name: &str) -> Parameter {
@@ -126,6 +143,7 @@ fn scope_parameter(name: &str) -> Parameter {
 fn http_method(method: &Method) -> HttpMethod {
     match *method {
         Method::POST => HttpMethod::Post,
+        Method::PUT => HttpMethod::Put,
         Method::PATCH => HttpMethod::Patch,
         Method::DELETE => HttpMethod::Delete,
         _ => HttpMethod::Get,

@@ -60,10 +60,16 @@ pub(super) struct OperationObject {
 
 /// Why a change is not confirmed.
 #[derive(Debug, Serialize, ToSchema)]
-struct OperationError {
+pub(super) struct OperationError {
     /// `NotEnforced`.
     code: &'static str,
     message: String,
+}
+
+impl OperationError {
+    pub(super) fn of(operation: &Operation) -> Option<Self> {
+        operation.error.clone().map(|message| Self { code: "NotEnforced", message })
+    }
 }
 
 fn states() -> Object {
@@ -76,11 +82,14 @@ async fn read(
     Name(id): Name,
     RawQuery(query): RawQuery,
 ) -> Result<Json<OperationObject>, ApiError> {
-    let Ok(id) = id.parse() else {
-        return Err(ApiError::Unknown { kind: "operation", name: id });
-    };
-    let operation = api.workspace.operation_within(id, PATIENCE).await?;
+    let operation = operation_of(&api, &id).await?;
     Ok(Json(operation_object(&api, &operation, offset(query.as_deref().unwrap_or_default()))))
+}
+
+/// The operation of this id, when it has ended, or as it is when the patience has.
+pub(super) async fn operation_of(api: &Api, id: &str) -> Result<Operation, ApiError> {
+    let unknown = |_| ApiError::Unknown { kind: "operation", name: id.to_owned() };
+    Ok(api.workspace.operation_within(id.parse().map_err(unknown)?, PATIENCE).await?)
 }
 
 /// 202 with the operation, and with its URL in `Operation-Location`: without that header the clients fail.
@@ -97,12 +106,11 @@ fn offset(query: &str) -> usize {
 }
 
 fn operation_object(api: &Api, operation: &Operation, offset: usize) -> OperationObject {
-    let error = |message: &String| OperationError { code: "NotEnforced", message: message.clone() };
     OperationObject {
         id: operation.id.to_string(),
         operation_type: operation.operation_type.clone(),
         state: operation.state.as_str(),
-        error: operation.error.as_ref().map(error),
+        error: OperationError::of(operation),
         created_time: operation.created_at.to_string(),
         end_time: operation.ended_at.map(|time| time.to_string()),
         resource_location: format!("{}/services/{}", api.workspace_url(), operation.service),

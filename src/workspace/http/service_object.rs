@@ -10,9 +10,9 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, OneOfBuilder, Schema, Type}
 use utoipa::openapi::{Discriminator, Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::attributes;
 use super::description::words;
 use super::urls::PublicUrls;
+use super::{attributes, online_endpoints};
 use crate::workspace::ServiceRecord;
 
 /// The complete object: the clients reject one that lacks a member.
@@ -22,6 +22,7 @@ use crate::workspace::ServiceRecord;
 pub(super) fn service_object(service: &ServiceRecord, urls: &PublicUrls) -> Value {
     let mut object = defaults(service.compute_type);
     overlay(&mut object, &service.attributes);
+    object.remove(online_endpoints::ATTRIBUTE);
     let Ok(Value::Object(own)) = serde_json::to_value(own_members(service, urls)) else { return Value::Null };
     object.extend(own);
     if service.compute_type == ComputeType::Aks {

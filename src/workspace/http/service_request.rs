@@ -73,7 +73,7 @@ struct SaidOfService {
     dead_code,
     reason = "a description: bodies are read by `Members`, which tells the place of an error"
 )]
-struct ChosenKeys {
+pub(super) struct ChosenKeys {
     #[schema(pattern = "^[A-Za-z0-9._~+/-]+=*$", min_length = 16, max_length = 512)]
     primary_key: Option<String>,
     #[schema(pattern = "^[A-Za-z0-9._~+/-]+=*$", min_length = 16, max_length = 512)]
@@ -232,7 +232,11 @@ fn compute_type(members: &Members<'_>) -> Result<ComputeType, ApiError> {
     text.parse().map_err(|rule| ApiError::invalid("computeType", format!("cannot be this: {rule}")))
 }
 
-fn keys(members: &Members<'_>) -> Result<(Option<PlainKey>, Option<PlainKey>), ApiError> {
+/// Both keys of `keys`, of which either may be left to us.
+///
+/// # Errors
+/// Why one cannot be a key. Never what it is.
+pub(super) fn keys(members: &Members<'_>) -> Result<(Option<PlainKey>, Option<PlainKey>), ApiError> {
     let Some(keys) = members.object("keys")? else { return Ok((None, None)) };
     Ok((chosen_key(&keys, "primaryKey")?, chosen_key(&keys, "secondaryKey")?))
 }

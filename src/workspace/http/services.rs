@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod issue_token;
+mod issues;
 mod list;
 mod list_keys;
 mod logs;
@@ -12,6 +13,11 @@ mod update;
 mod validate;
 
 use super::access::Endpoint;
+
+pub(super) use create::existing;
+pub(super) use list::Query;
+pub(super) use list_keys::KeyPairObject;
+pub(super) use regenerate_key::{slot, slot_schema};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let mut endpoints = vec![
@@ -24,6 +30,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         regenerate_key::endpoint(),
         issue_token::endpoint(),
         logs::endpoint(),
+        issues::endpoint(),
     ];
     endpoints.extend(validate::endpoints());
     endpoints

@@ -1,6 +1,7 @@
 //! The URLs that a workspace gives out, and the paths that it serves.
 
 use scoregate_authz::ComputeType;
+use uuid::Uuid;
 
 use crate::config::WorkspaceScope;
 use crate::workspace::ServiceRecord;
@@ -8,6 +9,16 @@ use crate::workspace::ServiceRecord;
 /// The route under which everything of a workspace is, in Azure's letter case.
 pub(super) const WORKSPACE_PATH: &str = "/modelmanagement/v1.0/subscriptions/{subscription}\
     /resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices/workspaces/{workspace}";
+
+/// The route of the workspace in Azure's tree of resources, where SDK v2 and Resource Manager's clients ask.
+pub(super) const RESOURCE_PATH: &str = "/subscriptions/{subscription}/resourceGroups/{resource_group}\
+    /providers/Microsoft.MachineLearningServices/workspaces/{workspace}";
+
+/// Where Azure's tree of resources begins.
+const RESOURCES: &str = "/subscriptions";
+
+/// Where the workspace and what is in it are said to be.
+pub(super) const LOCATION: &str = "local";
 
 /// The tag by which a service names the address under which its model is scored, where that is not below the scoring
 /// base. A tag, because the SDK's users can change tags.
@@ -29,6 +40,17 @@ impl PublicUrls {
         format!("{}/modelmanagement/v1.0{scope}", self.base)
     }
 
+    /// The URL of the workspace as a resource of Azure's.
+    pub(super) fn resource(&self, scope: &WorkspaceScope) -> String {
+        format!("{}{scope}", self.base)
+    }
+
+    /// The URL of the discovery document of the workspace of this id.
+    #[must_use]
+    pub fn discovery(&self, workspace: Uuid) -> String {
+        format!("{}/discovery/workspaces/{workspace}", self.base)
+    }
+
     /// Where callers score a service: where its tag says, or else at its path on the scoring base, which for a service of
     /// ACI with a host of its own is on that host.
     pub(super) fn scoring_uri(&self, service: &ServiceRecord) -> Option<String> {
@@ -42,6 +64,11 @@ impl PublicUrls {
             _ => format!("{base}{path}"),
         })
     }
+}
+
+/// Whether a path is in Azure's tree of resources, whose clients read errors in a shape of their own.
+pub(super) fn is_resource(path: &str) -> bool {
+    path.get(..RESOURCES.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESOURCES))
 }
 
 /// `score` at or below a prefix.

@@ -1,5 +1,6 @@
 //! The store in one SQLite file: a write-ahead log, one writer, readers beside it.
 
+mod audit;
 mod operations;
 mod principals;
 mod rows;
@@ -7,24 +8,25 @@ mod services;
 mod write;
 
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use scoregate_authz::{ServiceUid, Version};
-use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::{
-    Change, CommitError, CredentialHash, EntryRow, OperationRow, PrincipalError, ServiceQuery, SigningKeyRow,
-    Store, StoreError, WorkspaceRow,
+    AuditQuery, Change, CommitError, CredentialHash, OperationRow, PrincipalError, ServiceQuery,
+    SigningKeyRow, State, Store, StoreError, WorkspaceRow,
 };
+use crate::workspace::audit::{AuditEntry, AuditRecord};
 use crate::workspace::domain::{Operation, OperationState, Principal, Role, ServiceRecord};
-use rows::{integer, millis, unsigned};
+use rows::integer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -39,6 +41,28 @@ pub(in crate::workspace) struct SqliteStore {
     /// INVARIANT: one connection, so that writers wait for their turn here and not for SQLite's lock.
     writer: SqlitePool,
     readers: SqlitePool,
+    file: OpenedFile,
+}
+
+/// A file by what makes it that file. What is written to one that was moved or deleted would be lost without a word.
+#[derive(Debug)]
+struct OpenedFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl OpenedFile {
+    fn at(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let found = Self::at(&self.path);
+        let is_same = found.is_ok_and(|found| (found.device, found.inode) == (self.device, self.inode));
+        if is_same { Ok(()) } else { Err(StoreError::Gone) }
+    }
 }
 
 impl SqliteStore {
@@ -58,12 +82,31 @@ impl SqliteStore {
                 .max_connections(connections)
                 .acquire_timeout(PATIENCE * 2)
                 .test_before_acquire(false)
+                // A connection that is open reads on when the file is gone; a new one could not.
+                .min_connections(connections)
+                .idle_timeout(None)
+                .max_lifetime(None)
         };
-        let writer = pool(1).connect_with(options.clone()).await?;
+        let writer = pool(1).before_acquire(|connection, _| Box::pin(is_usable(connection)));
+        let writer = writer.connect_with(options.clone()).await?;
         migrate(&writer).await?;
         let readers = pool(READERS).connect_with(options.pragma("query_only", "ON")).await?;
-        Ok(Self { writer, readers })
+        let file = OpenedFile::at(path).map_err(|error| StoreError::Database(error.into()))?;
+        Ok(Self { writer, readers, file })
     }
+
+    /// The connection that writes, while what it writes can be found again.
+    fn writer(&self) -> Result<&SqlitePool, StoreError> {
+        self.file.check().map(|()| &self.writer)
+    }
+}
+
+/// After a write that failed, SQLite may have rolled the transaction back by itself, and `sqlx` still counts it as open: it
+/// would refuse every transaction after it. Such a connection is closed, and another one opened.
+async fn is_usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // What the last user of the connection left to be done is done before this.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// SQLite gives its log the mode of the file.
@@ -93,25 +136,8 @@ impl Store for SqliteStore {
         query.fetch_optional(&self.readers).await?.as_ref().map(rows::workspace).transpose()
     }
 
-    async fn found(&self, workspace: &WorkspaceRow) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO workspace \
-             (singleton, id, epoch, revision, issuer, pepper_id, master_key_check, created_at) \
-             VALUES (1, ?, 1, 0, ?, ?, ?, ?)",
-        )
-        .bind(workspace.id.to_string())
-        .bind(&workspace.issuer)
-        .bind(&workspace.pepper_id)
-        .bind(&workspace.master_key_check)
-        .bind(millis(workspace.created_at))
-        .execute(&self.writer)
-        .await?;
-        Ok(())
-    }
-
-    async fn set_issuer(&self, issuer: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE workspace SET issuer = ?").bind(issuer).execute(&self.writer).await?;
-        Ok(())
+    async fn found(&self, workspace: &WorkspaceRow, audit: &AuditRecord) -> Result<(), StoreError> {
+        write::found(self.writer()?, workspace, audit).await
     }
 
     async fn master_key_ids(&self) -> Result<Vec<String>, StoreError> {
@@ -122,18 +148,41 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, change: Change) -> Result<Version, CommitError> {
-        write::commit(&self.writer, change).await
+        write::commit(self.writer()?, change).await
     }
 
-    async fn entries(&self) -> Result<(Version, Vec<EntryRow>), StoreError> {
+    async fn state(&self) -> Result<State, StoreError> {
         let mut state = self.readers.begin().await?;
         let workspace = sqlx::query("SELECT epoch, revision FROM workspace").fetch_one(&mut *state).await?;
-        let version =
-            Version { epoch: unsigned(&workspace, "epoch")?, revision: unsigned(&workspace, "revision")? };
+        let version = rows::version(&workspace)?;
         let entries = sqlx::query("SELECT kind, id, name, content, revision, deleted FROM entries")
             .fetch_all(&mut *state)
             .await?;
-        Ok((version, entries.iter().map(rows::entry).collect::<Result<_, _>>()?))
+        let services = sqlx::query(
+            "SELECT uid, name, auth_mode, tokens_not_before, sealed FROM services \
+             JOIN service_keys ON service_uid = uid",
+        )
+        .fetch_all(&mut *state)
+        .await?;
+        let principals = sqlx::query("SELECT name, role, credential_hash, created_at FROM principals")
+            .fetch_all(&mut *state)
+            .await?;
+        Ok(State {
+            version,
+            entries: entries.iter().map(rows::entry).collect::<Result<_, _>>()?,
+            services: services.iter().map(rows::issuing).collect::<Result<_, _>>()?,
+            principals: principals.iter().map(rows::credential).collect::<Result<_, _>>()?,
+        })
+    }
+
+    async fn probe(&self, write: bool) -> Result<(), StoreError> {
+        let mut change = self.writer()?.begin_with("BEGIN IMMEDIATE").await?;
+        if write {
+            sqlx::query("UPDATE workspace SET revision = revision").execute(&mut *change).await?;
+            return Ok(change.commit().await?);
+        }
+        sqlx::query("SELECT revision FROM workspace").fetch_one(&mut *change).await?;
+        Ok(change.rollback().await?)
     }
 
     async fn service(&self, name: &str) -> Result<Option<ServiceRecord>, StoreError> {
@@ -172,18 +221,18 @@ impl Store for SqliteStore {
         error: Option<&str>,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        operations::end(&self.writer, id, state, error, at).await
+        operations::end(self.writer()?, id, state, error, at).await
     }
 
     async fn prune_operations(&self, before: Timestamp) -> Result<(), StoreError> {
-        operations::prune(&self.writer, before).await
+        operations::prune(self.writer()?, before).await
     }
 
     async fn remember_gate(&self, name: &str, connection: u64) -> Result<(), StoreError> {
         sqlx::query("INSERT OR REPLACE INTO connected_gates (name, connection) VALUES (?, ?)")
             .bind(name)
             .bind(integer(connection))
-            .execute(&self.writer)
+            .execute(self.writer()?)
             .await?;
         Ok(())
     }
@@ -192,41 +241,43 @@ impl Store for SqliteStore {
         sqlx::query("DELETE FROM connected_gates WHERE name = ? AND connection = ?")
             .bind(name)
             .bind(integer(connection))
-            .execute(&self.writer)
+            .execute(self.writer()?)
             .await?;
         Ok(())
     }
 
     async fn take_gates(&self) -> Result<Vec<String>, StoreError> {
         let query = sqlx::query_scalar("DELETE FROM connected_gates RETURNING name");
-        Ok(query.fetch_all(&self.writer).await?)
-    }
-
-    async fn principal_with(&self, credential: &CredentialHash) -> Result<Option<Principal>, StoreError> {
-        principals::with_credential(&self.readers, credential).await
-    }
-
-    async fn principals(&self) -> Result<Vec<Principal>, StoreError> {
-        principals::all(&self.readers).await
+        Ok(query.fetch_all(self.writer()?).await?)
     }
 
     async fn create_principal(
         &self,
         principal: &Principal,
         credential: &CredentialHash,
+        audit: &AuditRecord,
     ) -> Result<(), PrincipalError> {
-        principals::create(&self.writer, principal, credential).await
+        principals::create(self.writer()?, principal, credential, audit).await
     }
 
     async fn replace_principal(
         &self,
         principal: &Principal,
         credential: &CredentialHash,
+        audit: &AuditRecord,
     ) -> Result<(), StoreError> {
-        principals::replace(&self.writer, principal, credential).await
+        principals::replace(self.writer()?, principal, credential, audit).await
     }
 
-    async fn delete_principal(&self, name: &str) -> Result<Role, PrincipalError> {
-        principals::delete(&self.writer, name).await
+    async fn delete_principal(&self, name: &str, audit: AuditRecord) -> Result<Role, PrincipalError> {
+        principals::delete(self.writer()?, name, audit).await
+    }
+
+    async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+        audit::list(&self.readers, query).await
+    }
+
+    async fn prune_audit(&self, before: Timestamp) -> Result<u64, StoreError> {
+        audit::prune(self.writer()?, before).await
     }
 }

@@ -7,7 +7,7 @@ use tonic::Code;
 
 use super::fixture::{Fixture, Served, TestGate, flags, new_service, now, until};
 use crate::proto::scoregate::policy::v1 as wire;
-use crate::workspace::{NewService, Patch, Role};
+use crate::workspace::{NewService, Origin, Patch, Role};
 use wire::gate_message::Message as GateMessage;
 use wire::workspace_message::Message;
 
@@ -27,12 +27,12 @@ async fn a_new_gate_gets_everything_and_then_each_change() {
     let fixture = Fixture::new();
     let served = Served::start(&fixture).await;
     let workspace = &served.workspace;
-    workspace.create_service(new_service("first")).await.unwrap();
+    workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let mut gate = served.gate("g").await;
     assert!(matches!(gate.take().await, Message::SnapshotPart(_)));
-    let keys = workspace.keys("first").await.unwrap();
+    let keys = workspace.keys("first").unwrap();
     assert_eq!(gate.decide("first", keys.secondary.expose(), now(&fixture)), "ok");
-    let (second, _) = workspace.create_service(new_service("second")).await.unwrap();
+    let (second, _) = workspace.create_service(&Origin::local(), new_service("second")).await.unwrap();
     let message = change(gate.take().await);
     assert_eq!(names(&message), ["second"]);
     assert_eq!((message.from_revision, message.revision), (second.revision - 1, second.revision));
@@ -56,19 +56,19 @@ async fn a_gate_that_was_away_gets_only_what_changed() {
     let fixture = Fixture::new();
     let before = Served::start(&fixture).await;
     for name in ["first", "second", "third"] {
-        before.workspace.create_service(new_service(name)).await.unwrap();
+        before.workspace.create_service(&Origin::local(), new_service(name)).await.unwrap();
     }
     let mut gate = before.gate("g").await;
     gate.take().await;
     let held = gate.snapshot.clone();
     let from = gate.version().revision;
     drop(gate);
-    before.workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
+    before.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
     before.stop().await;
 
     let after = Served::start(&fixture).await;
-    after.workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
-    after.workspace.delete_service("second").await.unwrap();
+    after.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    after.workspace.delete_service(&Origin::local(), "second").await.unwrap();
     let mut gate = after.gate_holding("g", held).await;
     let message = change(gate.take().await);
     assert_eq!((message.from_revision, message.revision), (from, from + 3));
@@ -86,12 +86,12 @@ fn served_state_is(served: &Served, gate: &TestGate) {
 async fn t025_a_deleted_service_is_gone_at_the_gate() {
     let fixture = Fixture::new();
     let served = Served::start(&fixture).await;
-    let (made, _) = served.workspace.create_service(new_service("first")).await.unwrap();
-    let keys = served.workspace.keys("first").await.unwrap();
+    let (made, _) = served.workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    let keys = served.workspace.keys("first").unwrap();
     let mut gate = served.gate("g").await;
     gate.follow_to(made.revision).await;
     assert_eq!(gate.decide("first", keys.primary.expose(), now(&fixture)), "ok");
-    let operation = served.workspace.delete_service("first").await.unwrap().unwrap();
+    let operation = served.workspace.delete_service(&Origin::local(), "first").await.unwrap().unwrap();
     gate.follow_to(operation.revision).await;
     assert_eq!(gate.decide("first", keys.primary.expose(), now(&fixture)), "unknown_service");
     served.stop().await;
@@ -148,11 +148,11 @@ async fn a_refused_change_is_followed_by_a_complete_snapshot() {
 async fn a_change_that_policy_does_not_show_has_no_entries() {
     let fixture = Fixture::new();
     let served = Served::start(&fixture).await;
-    let (made, _) = served.workspace.create_service(new_service("first")).await.unwrap();
+    let (made, _) = served.workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let mut gate = served.gate("g").await;
     gate.follow_to(made.revision).await;
     let patch = Patch { description: Some(Some("text".to_owned())), ..Patch::default() };
-    served.workspace.update_service("first", patch).await.unwrap();
+    served.workspace.update_service(&Origin::local(), "first", patch).await.unwrap();
     assert_eq!(change(gate.take().await).entries, []);
     served.stop().await;
 }
@@ -161,11 +161,11 @@ async fn a_change_that_policy_does_not_show_has_no_entries() {
 async fn digests_are_in_policy_in_key_mode_only() {
     let fixture = Fixture::new();
     let served = Served::start(&fixture).await;
-    let (made, _) = served.workspace.create_service(new_service("first")).await.unwrap();
+    let (made, _) = served.workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let mut gate = served.gate("g").await;
     gate.follow_to(made.revision).await;
     let patch = Patch { auth: flags(false, true), ..Patch::default() };
-    served.workspace.update_service("first", patch).await.unwrap();
+    served.workspace.update_service(&Origin::local(), "first", patch).await.unwrap();
     let message = change(gate.take().await);
     let policy =
         <wire::ServicePolicy as prost::Message>::decode(message.entries[0].content.as_slice()).unwrap();
@@ -181,7 +181,7 @@ async fn digests_are_in_policy_in_key_mode_only() {
 async fn the_feed_is_for_gates_only(#[case] role: Role) {
     let fixture = Fixture::new();
     let served = Served::start(&fixture).await;
-    let (_, credential) = served.workspace.create_principal("someone", role).await.unwrap();
+    let (_, credential) = served.workspace.create_principal(&Origin::local(), "someone", role).await.unwrap();
     let refused = TestGate::connect(&served.address, credential.expose_secret(), "g", None).await;
     assert_eq!(refused.err().unwrap().code(), Code::PermissionDenied);
     served.stop().await;
@@ -225,11 +225,12 @@ async fn a_name_is_not_taken_over_by_another_principal() {
     let served = Served::start(&fixture).await;
     let mut owner = served.gate("g").await;
     owner.take().await;
-    let (_, credential) = served.workspace.create_principal("another", Role::Gate).await.unwrap();
+    let (_, credential) =
+        served.workspace.create_principal(&Origin::local(), "another", Role::Gate).await.unwrap();
     let other = TestGate::connect(&served.address, credential.expose_secret(), "g", None).await;
     let refused = other.unwrap().next().await.unwrap_err();
     assert_eq!(refused.code(), Code::AlreadyExists);
-    served.workspace.create_service(new_service("first")).await.unwrap();
+    served.workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     assert_eq!(names(&change(owner.take().await)), ["first"]);
     served.stop().await;
 }
@@ -240,8 +241,8 @@ async fn a_gate_whose_principal_is_deleted_is_cut_off() {
     let served = Served::start(&fixture).await;
     let mut gate = served.gate("g").await;
     gate.take().await;
-    let principal = served.workspace.principals().await.unwrap().remove(0);
-    served.workspace.delete_principal(&principal.name).await.unwrap();
+    let principal = served.workspace.principals().remove(0);
+    served.workspace.delete_principal(&Origin::local(), &principal.name).await.unwrap();
     let ended = loop {
         if let Err(status) = gate.next().await {
             break status;
@@ -300,7 +301,7 @@ async fn many_changes_reach_a_gate_in_order_and_without_gaps() {
         let mut last = 0;
         for number in 0..60 {
             let new = NewService { auth: flags(false, false), ..new_service(&format!("svc{number}")) };
-            last = workspace.create_service(new).await.unwrap().0.revision;
+            last = workspace.create_service(&Origin::local(), new).await.unwrap().0.revision;
         }
         last
     });

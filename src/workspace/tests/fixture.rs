@@ -10,6 +10,8 @@ use scoregate_authz::{
     StateHash, TargetSource, TokenAlgorithm, UnixTime, Version, check,
 };
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::policy_wire;
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::shutdown::Shutdown;
-use crate::workspace::{AuthFlags, NewService, OpenError, Role, Workspace};
+use crate::workspace::{AuthFlags, NewService, OpenError, Origin, Role, Workspace};
 use wire::policy_feed_client::PolicyFeedClient;
 use wire::workspace_message::Message;
 
@@ -55,6 +57,14 @@ impl Fixture {
 
     pub(super) fn database(&self) -> PathBuf {
         self.dir.path().join("workspace.db")
+    }
+
+    /// Runs a statement on the database, past the workspace.
+    pub(super) async fn execute(&self, statement: &'static str) {
+        let options = SqliteConnectOptions::new().filename(self.database());
+        let mut connection = options.connect().await.unwrap();
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
     }
 
     /// All bytes of all files, database and log included.
@@ -92,6 +102,8 @@ fn config(data_dir: PathBuf) -> WorkspaceConfig {
         pepper: pepper(7),
         master_keys: master_keys(&[("m1", 1)]),
         enforcement_timeout: Duration::from_secs(10),
+        audit_retention: Some(Duration::from_hours(400 * 24)),
+        tls: None,
     }
 }
 
@@ -136,8 +148,8 @@ impl Served {
     pub(super) async fn start(fixture: &Fixture) -> Self {
         let workspace = fixture.open().await;
         // One for each start, because its credential is not kept.
-        let name = format!("gate-{}", workspace.principals().await.unwrap().len());
-        let (_, credential) = workspace.create_principal(&name, Role::Gate).await.unwrap();
+        let name = format!("gate-{}", workspace.principals().len());
+        let (_, credential) = workspace.create_principal(&Origin::local(), &name, Role::Gate).await.unwrap();
         let listener = Listener::bind(&fixture.config.feed_listen).await.unwrap();
         let address = format!("http://{}", listener.address());
         let shutdown = Shutdown::default();

@@ -4,7 +4,7 @@ use scoregate_authz::Slot;
 use uuid::Uuid;
 
 use super::fixture::{Fixture, Served, new_service, now, until};
-use crate::workspace::{Operation, OperationState, Workspace, WorkspaceError};
+use crate::workspace::{Operation, OperationState, Origin, Workspace, WorkspaceError};
 
 async fn state(workspace: &Workspace, operation: &Operation) -> OperationState {
     workspace.operation(operation.id).await.unwrap().state
@@ -19,8 +19,8 @@ async fn until_ended(workspace: &Workspace, operation: &Operation) -> Operation 
 async fn without_gates_it_has_succeeded_at_once() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    workspace.create_service(new_service("first")).await.unwrap();
-    let operation = workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
+    workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    let operation = workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
     assert_eq!(operation.operation_type, "RegenerateKeys");
     assert_eq!((operation.state, operation.error.as_ref()), (OperationState::Succeeded, None));
     assert!(operation.ended_at.is_some());
@@ -39,17 +39,18 @@ async fn t061_regenerate_succeeds_when_no_gate_accepts_the_old_key() {
     let fixture = Fixture::new();
     let served = Served::start(&fixture).await;
     let workspace = &served.workspace;
-    workspace.create_service(new_service("first")).await.unwrap();
+    workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let mut gates = [served.gate("a").await, served.gate("b").await];
     for gate in &mut gates {
         gate.take().await;
         gate.ack().await;
     }
     for _ in 0..20 {
-        let old = workspace.keys("first").await.unwrap();
-        let operation = workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
+        let old = workspace.keys("first").unwrap();
+        let operation =
+            workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
         assert_eq!(operation.state, OperationState::Running);
-        let new = workspace.keys("first").await.unwrap();
+        let new = workspace.keys("first").unwrap();
         for gate in &mut gates {
             assert_eq!(state(workspace, &operation).await, OperationState::Running);
             gate.follow_to(operation.revision).await;
@@ -70,13 +71,13 @@ async fn a_gate_that_does_not_confirm_is_named_after_the_time() {
     let fixture = Fixture::new();
     let served = Served::start(&fixture).await;
     let workspace = &served.workspace;
-    workspace.create_service(new_service("first")).await.unwrap();
+    workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let (mut quick, mut slow) = (served.gate("quick").await, served.gate("slow").await);
     let gone = served.gate("gone").await;
     quick.take().await;
     slow.take().await;
     until("all are connected", async || workspace.gates().len() == 3).await;
-    let operation = workspace.regenerate_key("first", Slot::Secondary, None).await.unwrap();
+    let operation = workspace.regenerate_key(&Origin::local(), "first", Slot::Secondary, None).await.unwrap();
     quick.follow_to(operation.revision).await;
     quick.ack().await;
     // It decides from memory still, and so it is waited for.
@@ -102,11 +103,11 @@ async fn a_gate_that_connects_meanwhile_is_waited_for() {
     let fixture = Fixture::new();
     let served = Served::start(&fixture).await;
     let workspace = &served.workspace;
-    let (made, _) = workspace.create_service(new_service("first")).await.unwrap();
+    let (made, _) = workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let mut first = served.gate("first").await;
     first.follow_to(made.revision).await;
     let old = first.snapshot.clone();
-    let operation = workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
+    let operation = workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
     let mut second = served.gate_holding("second", old).await;
     second.follow_to(operation.revision).await;
     first.follow_to(operation.revision).await;
@@ -122,10 +123,11 @@ async fn a_gate_that_connects_meanwhile_is_waited_for() {
 async fn it_goes_on_after_a_restart() {
     let fixture = Fixture::new();
     let before = Served::start(&fixture).await;
-    let (made, _) = before.workspace.create_service(new_service("first")).await.unwrap();
+    let (made, _) = before.workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let mut gate = before.gate("g").await;
     gate.follow_to(made.revision).await;
-    let operation = before.workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
+    let operation =
+        before.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
     before.stop().await;
 
     let after = Served::start(&fixture).await;
@@ -141,10 +143,11 @@ async fn it_goes_on_after_a_restart() {
 async fn it_goes_on_after_a_restart_with_a_gate_that_has_it_already() {
     let fixture = Fixture::new();
     let before = Served::start(&fixture).await;
-    let (made, _) = before.workspace.create_service(new_service("first")).await.unwrap();
+    let (made, _) = before.workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let mut gate = before.gate("g").await;
     gate.follow_to(made.revision).await;
-    let operation = before.workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
+    let operation =
+        before.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
     gate.follow_to(operation.revision).await;
     before.stop().await;
     let after = Served::start(&fixture).await;
@@ -157,10 +160,11 @@ async fn it_goes_on_after_a_restart_with_a_gate_that_has_it_already() {
 async fn it_has_timed_out_after_a_restart_that_took_too_long() {
     let fixture = Fixture::new();
     let before = Served::start(&fixture).await;
-    before.workspace.create_service(new_service("first")).await.unwrap();
+    before.workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let mut gate = before.gate("g").await;
     gate.take().await;
-    let operation = before.workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
+    let operation =
+        before.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
     before.stop().await;
     fixture.clock.advance(Duration::from_secs(60));
     let after = fixture.open().await;
@@ -173,7 +177,7 @@ async fn it_has_timed_out_after_a_restart_that_took_too_long() {
 async fn after_a_restart_the_gates_from_before_are_waited_for() {
     let fixture = Fixture::new();
     let before = Served::start(&fixture).await;
-    let (made, _) = before.workspace.create_service(new_service("first")).await.unwrap();
+    let (made, _) = before.workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let mut gate = before.gate("g").await;
     gate.follow_to(made.revision).await;
     let left = before.gate("left").await;
@@ -183,7 +187,8 @@ async fn after_a_restart_the_gates_from_before_are_waited_for() {
     before.stop().await;
 
     let after = Served::start(&fixture).await;
-    let operation = after.workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
+    let operation =
+        after.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
     assert_eq!(operation.state, OperationState::Running, "`g` has the old key still");
     let mut gate = after.gate_holding("g", gate.snapshot).await;
     gate.follow_to(operation.revision).await;
@@ -194,7 +199,7 @@ async fn after_a_restart_the_gates_from_before_are_waited_for() {
     fixture.clock.advance(Duration::from_secs(1));
     let later = fixture.open().await;
     fixture.clock.advance(Duration::from_secs(30));
-    let operation = later.regenerate_key("first", Slot::Primary, None).await.unwrap();
+    let operation = later.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
     assert_eq!(operation.state, OperationState::Succeeded, "`g` has not come back in time");
 }
 
@@ -202,7 +207,7 @@ async fn after_a_restart_the_gates_from_before_are_waited_for() {
 async fn ended_ones_are_forgotten_after_a_week() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    let (_, operation) = workspace.create_service(new_service("first")).await.unwrap();
+    let (_, operation) = workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     fixture.clock.advance(Duration::from_hours(7 * 24));
     workspace.prune_operations().await;
     assert!(workspace.operation(operation.id).await.is_ok());

@@ -2,15 +2,16 @@ use rstest::rstest;
 use secrecy::ExposeSecret;
 
 use super::fixture::Fixture;
-use crate::workspace::{Role, WorkspaceError};
+use crate::workspace::{Origin, Role, WorkspaceError};
 
 #[tokio::test]
 async fn authenticate_finds_the_principal_of_a_credential() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    let (made, credential) = workspace.create_principal("ci", Role::Contributor).await.unwrap();
-    let (_, other) = workspace.create_principal("reader", Role::Reader).await.unwrap();
-    let found = workspace.authenticate(credential.expose_secret()).await.unwrap();
+    let (made, credential) =
+        workspace.create_principal(&Origin::local(), "ci", Role::Contributor).await.unwrap();
+    let (_, other) = workspace.create_principal(&Origin::local(), "reader", Role::Reader).await.unwrap();
+    let found = workspace.authenticate(credential.expose_secret());
     assert_eq!(found, Some(made));
     assert_ne!(credential.expose_secret(), other.expose_secret());
     assert!(credential.expose_secret().starts_with("sgc_"));
@@ -21,12 +22,13 @@ async fn authenticate_finds_the_principal_of_a_credential() {
 async fn authenticate_refuses_everything_else() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    let (_, credential) = workspace.create_principal("ci", Role::Contributor).await.unwrap();
+    let (_, credential) =
+        workspace.create_principal(&Origin::local(), "ci", Role::Contributor).await.unwrap();
     let credential = credential.expose_secret();
     let upper = credential.to_uppercase();
     let long = "sgc_".repeat(1000);
     for text in ["", "sgc_", "ci", &credential[1..], &credential[..35], &upper, &long, "' OR 1=1 --"] {
-        assert_eq!(workspace.authenticate(text).await.unwrap(), None, "{text}");
+        assert_eq!(workspace.authenticate(text), None, "{text}");
     }
 }
 
@@ -36,7 +38,7 @@ async fn ensure_owner_makes_one_on_first_start_only() {
     let workspace = fixture.open().await;
     let credential = workspace.ensure_owner().await.unwrap().unwrap();
     assert!(workspace.ensure_owner().await.unwrap().is_none());
-    let owner = workspace.authenticate(credential.expose_secret()).await.unwrap().unwrap();
+    let owner = workspace.authenticate(credential.expose_secret()).unwrap();
     assert_eq!((owner.name.as_str(), owner.role), ("owner", Role::Owner));
     drop(workspace);
     assert!(fixture.open().await.ensure_owner().await.unwrap().is_none());
@@ -47,10 +49,10 @@ async fn reset_owner_replaces_the_credential() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     let lost = workspace.ensure_owner().await.unwrap().unwrap();
-    let new = workspace.reset_owner().await.unwrap();
-    assert_eq!(workspace.authenticate(lost.expose_secret()).await.unwrap(), None);
-    assert!(workspace.authenticate(new.expose_secret()).await.unwrap().is_some());
-    assert_eq!(workspace.principals().await.unwrap().len(), 1);
+    let new = workspace.reset_owner(&Origin::local()).await.unwrap();
+    assert_eq!(workspace.authenticate(lost.expose_secret()), None);
+    assert!(workspace.authenticate(new.expose_secret()).is_some());
+    assert_eq!(workspace.principals().len(), 1);
 }
 
 #[tokio::test]
@@ -58,29 +60,29 @@ async fn delete_of_the_last_owner_is_refused() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     let credential = workspace.ensure_owner().await.unwrap().unwrap();
-    let error = workspace.delete_principal("owner").await.unwrap_err();
+    let error = workspace.delete_principal(&Origin::local(), "owner").await.unwrap_err();
     assert!(matches!(error, WorkspaceError::LastOwner(_)), "{error}");
-    assert!(workspace.authenticate(credential.expose_secret()).await.unwrap().is_some());
-    workspace.create_principal("second", Role::Owner).await.unwrap();
-    workspace.delete_principal("owner").await.unwrap();
-    assert_eq!(workspace.authenticate(credential.expose_secret()).await.unwrap(), None);
+    assert!(workspace.authenticate(credential.expose_secret()).is_some());
+    workspace.create_principal(&Origin::local(), "second", Role::Owner).await.unwrap();
+    workspace.delete_principal(&Origin::local(), "owner").await.unwrap();
+    assert_eq!(workspace.authenticate(credential.expose_secret()), None);
 }
 
 #[tokio::test]
 async fn create_under_a_taken_name_is_refused() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    let (_, credential) = workspace.create_principal("ci", Role::Reader).await.unwrap();
-    let error = workspace.create_principal("ci", Role::Owner).await.unwrap_err();
+    let (_, credential) = workspace.create_principal(&Origin::local(), "ci", Role::Reader).await.unwrap();
+    let error = workspace.create_principal(&Origin::local(), "ci", Role::Owner).await.unwrap_err();
     assert!(matches!(error, WorkspaceError::PrincipalExists(_)), "{error}");
-    let found = workspace.authenticate(credential.expose_secret()).await.unwrap().unwrap();
+    let found = workspace.authenticate(credential.expose_secret()).unwrap();
     assert_eq!(found.role, Role::Reader);
 }
 
 #[tokio::test]
 async fn delete_of_an_unknown_principal_is_an_error() {
     let fixture = Fixture::new();
-    let error = fixture.open().await.delete_principal("nobody").await.unwrap_err();
+    let error = fixture.open().await.delete_principal(&Origin::local(), "nobody").await.unwrap_err();
     assert!(matches!(error, WorkspaceError::UnknownPrincipal(_)), "{error}");
 }
 
@@ -93,6 +95,7 @@ async fn delete_of_an_unknown_principal_is_an_error() {
 #[tokio::test]
 async fn create_under_an_impossible_name_is_refused(#[case] name: &str) {
     let fixture = Fixture::new();
-    let error = fixture.open().await.create_principal(name, Role::Reader).await.unwrap_err();
+    let error =
+        fixture.open().await.create_principal(&Origin::local(), name, Role::Reader).await.unwrap_err();
     assert!(matches!(error, WorkspaceError::Invalid { .. }), "{error}");
 }

@@ -5,7 +5,7 @@ use scoregate_authz::{PlainKey, Slot};
 use secrecy::ExposeSecret;
 
 use super::fixture::{Fixture, flags, new_service};
-use crate::workspace::{NewService, Principal, Role};
+use crate::workspace::{NewService, Origin, Principal, Role};
 
 fn contains(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
@@ -16,18 +16,18 @@ async fn no_secret_is_in_the_files_in_any_form() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     let mut secrets = Vec::new();
-    workspace.create_service(new_service("first")).await.unwrap();
+    workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     for chosen in [None, Some(PlainKey::choose("chosen-by-the-caller").unwrap()), None] {
-        let keys = workspace.keys("first").await.unwrap();
+        let keys = workspace.keys("first").unwrap();
         secrets.extend([keys.primary.expose().to_owned(), keys.secondary.expose().to_owned()]);
-        workspace.regenerate_key("first", Slot::Primary, chosen).await.unwrap();
+        workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, chosen).await.unwrap();
     }
-    let (_, credential) = workspace.create_principal("ci", Role::Reader).await.unwrap();
+    let (_, credential) = workspace.create_principal(&Origin::local(), "ci", Role::Reader).await.unwrap();
     secrets.push(credential.expose_secret().to_owned());
     let token_service = NewService { auth: flags(false, true), ..new_service("second") };
-    workspace.create_service(token_service).await.unwrap();
+    workspace.create_service(&Origin::local(), token_service).await.unwrap();
     let caller = Principal { name: "ci".to_owned(), role: Role::Reader, created_at: Timestamp::UNIX_EPOCH };
-    secrets.push(workspace.issue_token("second", &caller, None).await.unwrap().token);
+    secrets.push(workspace.issue_token("second", &caller, None).unwrap().token);
     let bytes = fixture.bytes();
     assert!(contains(&bytes, b"first"), "the log is not among the files");
     for secret in secrets {

@@ -5,7 +5,9 @@ use scoregate_authz::{AuthMode, AuthModeError, ComputeType, PlainKey, Slot};
 use serde_json::json;
 
 use super::fixture::{Fixture, START, flags, new_service};
-use crate::workspace::{AuthFlags, NewService, OperationState, Order, Patch, ServiceFilter, WorkspaceError};
+use crate::workspace::{
+    AuthFlags, NewService, OperationState, Order, Origin, Patch, ServiceFilter, WorkspaceError,
+};
 
 fn key(text: &str) -> PlainKey {
     PlainKey::choose(text).unwrap()
@@ -15,13 +17,13 @@ fn key(text: &str) -> PlainKey {
 async fn create_makes_a_readable_service_with_two_keys() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    let (made, operation) = workspace.create_service(new_service("first")).await.unwrap();
+    let (made, operation) = workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     assert_eq!(made.auth_mode, AuthMode::Key);
     assert_eq!(made.path_prefixes, ["/api/v1/service/first"]);
     assert_eq!(operation.state, OperationState::Succeeded);
     assert_eq!(operation.revision, made.revision);
     assert_eq!(workspace.service("first").await.unwrap(), made);
-    let keys = workspace.keys("first").await.unwrap();
+    let keys = workspace.keys("first").unwrap();
     assert_ne!(keys.primary.expose(), keys.secondary.expose());
     assert!(keys.primary.expose().starts_with("sgk_"));
 }
@@ -31,11 +33,12 @@ async fn create_of_aci_is_open_and_at_its_own_prefix_where_it_has_a_host() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     let new = NewService { compute_type: ComputeType::Aci, ..new_service("first") };
-    let (made, _) = workspace.create_service(new.clone()).await.unwrap();
+    let (made, _) = workspace.create_service(&Origin::local(), new.clone()).await.unwrap();
     assert_eq!(made.auth_mode, AuthMode::Disabled);
     assert_eq!(made.path_prefixes, ["/api/v1/service/first"]);
     let (name, hosts) = ("second".parse().unwrap(), vec!["second.example".to_owned()]);
-    let (made, _) = workspace.create_service(NewService { name, hosts, ..new }).await.unwrap();
+    let (made, _) =
+        workspace.create_service(&Origin::local(), NewService { name, hosts, ..new }).await.unwrap();
     assert_eq!(made.path_prefixes, ["/score"]);
 }
 
@@ -43,8 +46,8 @@ async fn create_of_aci_is_open_and_at_its_own_prefix_where_it_has_a_host() {
 async fn create_under_a_taken_name_is_refused() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    let (made, _) = workspace.create_service(new_service("first")).await.unwrap();
-    let error = workspace.create_service(new_service("first")).await.unwrap_err();
+    let (made, _) = workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    let error = workspace.create_service(&Origin::local(), new_service("first")).await.unwrap_err();
     assert!(matches!(error, WorkspaceError::ServiceExists(_)), "{error}");
     assert_eq!(workspace.service("first").await.unwrap(), made);
 }
@@ -61,7 +64,7 @@ async fn create_with_impossible_flags_changes_nothing(
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     let new = NewService { compute_type, auth, ..new_service("first") };
-    match workspace.create_service(new).await.unwrap_err() {
+    match workspace.create_service(&Origin::local(), new).await.unwrap_err() {
         WorkspaceError::AuthMode(error) => assert_eq!(error, expected),
         other => panic!("{other}"),
     }
@@ -74,27 +77,31 @@ async fn t059_equal_keys_are_refused_at_create_and_regenerate() {
     let workspace = fixture.open().await;
     let (one, two) = ("a-chosen-key-of-the-owner", "another-key-of-the-owner");
     let equal = NewService { keys: (Some(key(one)), Some(key(one))), ..new_service("first") };
-    let error = workspace.create_service(equal).await.unwrap_err();
+    let error = workspace.create_service(&Origin::local(), equal).await.unwrap_err();
     assert_eq!(error.to_string(), "the primary and the secondary key of `first` would be the same");
     let different = NewService { keys: (Some(key(one)), Some(key(two))), ..new_service("first") };
-    workspace.create_service(different).await.unwrap();
-    let error = workspace.regenerate_key("first", Slot::Primary, Some(key(two))).await.unwrap_err();
+    workspace.create_service(&Origin::local(), different).await.unwrap();
+    let error =
+        workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, Some(key(two))).await.unwrap_err();
     assert!(matches!(error, WorkspaceError::EqualKeys(_)), "{error}");
-    assert_eq!(workspace.keys("first").await.unwrap().primary.expose(), one);
+    assert_eq!(workspace.keys("first").unwrap().primary.expose(), one);
 }
 
 #[tokio::test]
 async fn regenerate_changes_one_slot_only() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    workspace.create_service(new_service("first")).await.unwrap();
-    let before = workspace.keys("first").await.unwrap();
-    workspace.regenerate_key("first", Slot::Primary, None).await.unwrap();
-    let random = workspace.keys("first").await.unwrap();
+    workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    let before = workspace.keys("first").unwrap();
+    workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    let random = workspace.keys("first").unwrap();
     assert_ne!(random.primary.expose(), before.primary.expose());
     assert_eq!(random.secondary.expose(), before.secondary.expose());
-    workspace.regenerate_key("first", Slot::Secondary, Some(key("chosen-by-the-caller"))).await.unwrap();
-    let chosen = workspace.keys("first").await.unwrap();
+    workspace
+        .regenerate_key(&Origin::local(), "first", Slot::Secondary, Some(key("chosen-by-the-caller")))
+        .await
+        .unwrap();
+    let chosen = workspace.keys("first").unwrap();
     assert_eq!(chosen.primary.expose(), random.primary.expose());
     assert_eq!(chosen.secondary.expose(), "chosen-by-the-caller");
 }
@@ -103,10 +110,12 @@ async fn regenerate_changes_one_slot_only() {
 async fn regenerate_of_many_at_once_loses_none() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    workspace.create_service(new_service("first")).await.unwrap();
+    workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let runs = (0..10).map(|number| {
         let (workspace, slot) = (workspace.clone(), Slot::ALL[number % 2]);
-        tokio::spawn(async move { workspace.regenerate_key("first", slot, None).await.unwrap().revision })
+        tokio::spawn(async move {
+            workspace.regenerate_key(&Origin::local(), "first", slot, None).await.unwrap().revision
+        })
     });
     let mut revisions = Vec::new();
     for run in runs.collect::<Vec<_>>() {
@@ -130,7 +139,7 @@ async fn update_changes_what_is_said_and_nothing_else() {
         attributes: attributes.as_object().unwrap().clone(),
         ..new_service("first")
     };
-    let (made, _) = workspace.create_service(new).await.unwrap();
+    let (made, _) = workspace.create_service(&Origin::local(), new).await.unwrap();
     fixture.clock.advance(Duration::from_secs(5));
     let patch = Patch {
         description: Some(None),
@@ -138,7 +147,7 @@ async fn update_changes_what_is_said_and_nothing_else() {
         attributes: json!({ "containerResourceRequirements": { "cpu": 4 } }).as_object().unwrap().clone(),
         ..Patch::default()
     };
-    let updated = workspace.update_service("first", patch).await.unwrap();
+    let updated = workspace.update_service(&Origin::local(), "first", patch).await.unwrap();
     assert_eq!(updated.description, None);
     assert_eq!(updated.tags, made.tags);
     assert_eq!(updated.properties["p"], "1", "properties are added, never changed");
@@ -155,13 +164,13 @@ async fn update_changes_what_is_said_and_nothing_else() {
 async fn update_to_both_modes_changes_nothing() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    let (made, _) = workspace.create_service(new_service("first")).await.unwrap();
+    let (made, _) = workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let patch = Patch {
         auth: AuthFlags { key: None, token: Some(true) },
         description: Some(Some("new".to_owned())),
         ..Patch::default()
     };
-    let error = workspace.update_service("first", patch).await.unwrap_err();
+    let error = workspace.update_service(&Origin::local(), "first", patch).await.unwrap_err();
     assert!(matches!(error, WorkspaceError::AuthMode(AuthModeError::Both)), "{error}");
     assert_eq!(workspace.service("first").await.unwrap(), made);
 }
@@ -175,16 +184,16 @@ async fn t023_a_place_belongs_to_one_service() {
         path_prefixes: vec!["/score".to_owned()],
         ..new_service(name)
     };
-    workspace.create_service(at("first", "a.example")).await.unwrap();
-    let error = workspace.create_service(at("second", "a.example")).await.unwrap_err();
+    workspace.create_service(&Origin::local(), at("first", "a.example")).await.unwrap();
+    let error = workspace.create_service(&Origin::local(), at("second", "a.example")).await.unwrap_err();
     assert_eq!(error.to_string(), "`a.example/score` belongs to the service `first`");
-    workspace.create_service(at("second", "b.example")).await.unwrap();
+    workspace.create_service(&Origin::local(), at("second", "b.example")).await.unwrap();
     let patch = Patch { hosts: Some(vec!["a.example".to_owned()]), ..Patch::default() };
-    let error = workspace.update_service("second", patch.clone()).await.unwrap_err();
+    let error = workspace.update_service(&Origin::local(), "second", patch.clone()).await.unwrap_err();
     assert!(matches!(error, WorkspaceError::PlaceTaken { .. }), "{error}");
     assert_eq!(workspace.service("second").await.unwrap().hosts, ["b.example"]);
-    workspace.delete_service("first").await.unwrap();
-    workspace.update_service("second", patch).await.unwrap();
+    workspace.delete_service(&Origin::local(), "first").await.unwrap();
+    workspace.update_service(&Origin::local(), "second", patch).await.unwrap();
 }
 
 #[rstest]
@@ -203,7 +212,7 @@ async fn create_at_an_impossible_place_is_refused(
     let workspace = fixture.open().await;
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     let new = NewService { hosts: owned(hosts), path_prefixes: owned(prefixes), ..new_service("first") };
-    match workspace.create_service(new).await.unwrap_err() {
+    match workspace.create_service(&Origin::local(), new).await.unwrap_err() {
         WorkspaceError::Invalid { field, .. } => assert_eq!(field, expected),
         other => panic!("{other}"),
     }
@@ -213,23 +222,23 @@ async fn create_at_an_impossible_place_is_refused(
 async fn delete_of_an_unknown_service_is_none() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    assert_eq!(workspace.delete_service("first").await.unwrap(), None);
-    workspace.create_service(new_service("first")).await.unwrap();
-    let operation = workspace.delete_service("first").await.unwrap().unwrap();
+    assert_eq!(workspace.delete_service(&Origin::local(), "first").await.unwrap(), None);
+    workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    let operation = workspace.delete_service(&Origin::local(), "first").await.unwrap().unwrap();
     assert_eq!((operation.operation_type.as_str(), operation.state), ("Delete", OperationState::Succeeded));
-    assert!(matches!(workspace.keys("first").await, Err(WorkspaceError::UnknownService(_))));
+    assert!(matches!(workspace.keys("first"), Err(WorkspaceError::UnknownService(_))));
 }
 
 #[tokio::test]
 async fn create_again_gives_another_uid_and_other_keys() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    let (first, _) = workspace.create_service(new_service("first")).await.unwrap();
-    let keys = workspace.keys("first").await.unwrap();
-    workspace.delete_service("first").await.unwrap();
-    let (second, _) = workspace.create_service(new_service("first")).await.unwrap();
+    let (first, _) = workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    let keys = workspace.keys("first").unwrap();
+    workspace.delete_service(&Origin::local(), "first").await.unwrap();
+    let (second, _) = workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     assert!(second.uid > first.uid);
-    assert_ne!(workspace.keys("first").await.unwrap().primary.expose(), keys.primary.expose());
+    assert_ne!(workspace.keys("first").unwrap().primary.expose(), keys.primary.expose());
 }
 
 #[rstest]
@@ -243,10 +252,10 @@ async fn services_in_pages_are_all_in_order(#[case] order: Order, #[case] expect
     let workspace = fixture.open().await;
     for number in 0..5 {
         // All within one millisecond.
-        workspace.create_service(new_service(&format!("svc{number}"))).await.unwrap();
+        workspace.create_service(&Origin::local(), new_service(&format!("svc{number}"))).await.unwrap();
     }
     fixture.clock.advance(Duration::from_secs(1));
-    workspace.update_service("svc1", Patch::default()).await.unwrap();
+    workspace.update_service(&Origin::local(), "svc1", Patch::default()).await.unwrap();
     let filter = ServiceFilter { order, ..ServiceFilter::default() };
     let mut names = Vec::new();
     let mut from = None;
@@ -265,8 +274,8 @@ async fn services_in_pages_are_all_in_order(#[case] order: Order, #[case] expect
 async fn services_that_fill_the_last_page_have_no_next() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    workspace.create_service(new_service("first")).await.unwrap();
-    workspace.create_service(new_service("second")).await.unwrap();
+    workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    workspace.create_service(&Origin::local(), new_service("second")).await.unwrap();
     let page = workspace.services(&ServiceFilter::default(), 2, None).await.unwrap();
     assert_eq!((page.items.len(), page.next), (2, None));
 }
@@ -276,7 +285,7 @@ async fn services_from_a_foreign_position_are_refused() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     for name in ["first", "second"] {
-        workspace.create_service(new_service(name)).await.unwrap();
+        workspace.create_service(&Origin::local(), new_service(name)).await.unwrap();
     }
     let page = workspace.services(&ServiceFilter::default(), 1, None).await.unwrap();
     let by_update = ServiceFilter { order: Order::UpdatedAtAsc, ..ServiceFilter::default() };
@@ -309,7 +318,7 @@ async fn services_are_filtered(#[case] filter: ServiceFilter, #[case] expected: 
         ..new_service("second")
     };
     for new in [first, second, new_service("third")] {
-        workspace.create_service(new).await.unwrap();
+        workspace.create_service(&Origin::local(), new).await.unwrap();
     }
     let filter = ServiceFilter { order: Order::CreatedAtAsc, ..filter };
     let page = workspace.services(&filter, 10, None).await.unwrap();
@@ -322,11 +331,11 @@ async fn services_are_counted_by_mode() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     for name in ["first", "second", "third"] {
-        workspace.create_service(new_service(name)).await.unwrap();
+        workspace.create_service(&Origin::local(), new_service(name)).await.unwrap();
     }
     let open = Patch { auth: flags(false, false), ..Patch::default() };
-    workspace.update_service("first", open).await.unwrap();
-    workspace.delete_service("second").await.unwrap();
+    workspace.update_service(&Origin::local(), "first", open).await.unwrap();
+    workspace.delete_service(&Origin::local(), "second").await.unwrap();
     let line = |mode| fixture.metrics_line(&format!("scoregate_workspace_services{{mode=\"{mode}\"}}"));
     assert_eq!(line("disabled"), "scoregate_workspace_services{mode=\"disabled\"} 1");
     assert_eq!(line("key"), "scoregate_workspace_services{mode=\"key\"} 1");

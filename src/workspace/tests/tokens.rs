@@ -8,7 +8,7 @@ use scoregate_authz::{AuthMode, TokenAlgorithm};
 use serde_json::{Value, json};
 
 use super::fixture::{Fixture, START, Served, flags, new_service, now};
-use crate::workspace::{NewService, Patch, Principal, Role, Workspace, WorkspaceError};
+use crate::workspace::{NewService, Origin, Patch, Principal, Role, Workspace, WorkspaceError};
 
 const HOUR: u64 = 3600;
 
@@ -26,7 +26,7 @@ fn segment(token: &str, number: usize) -> Value {
 }
 
 async fn issue(workspace: &Workspace, name: &str) -> String {
-    workspace.issue_token(name, &caller("caller"), None).await.unwrap().token
+    workspace.issue_token(name, &caller("caller"), None).unwrap().token
 }
 
 #[rstest]
@@ -37,8 +37,8 @@ async fn t107_tokens_are_accepted_by_the_core(
     let mut fixture = Fixture::new();
     fixture.config.token_algorithm = algorithm;
     let served = Served::start(&fixture).await;
-    served.workspace.create_service(token_service("first")).await.unwrap();
-    let (other, _) = served.workspace.create_service(token_service("other")).await.unwrap();
+    served.workspace.create_service(&Origin::local(), token_service("first")).await.unwrap();
+    let (other, _) = served.workspace.create_service(&Origin::local(), token_service("other")).await.unwrap();
     let token = issue(&served.workspace, "first").await;
     let mut gate = served.gate("g").await;
     gate.follow_to(other.revision).await;
@@ -53,8 +53,8 @@ async fn t107_tokens_are_accepted_by_the_core(
 async fn issue_says_all_that_a_gate_requires() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    let (service, _) = workspace.create_service(token_service("first")).await.unwrap();
-    let issued = workspace.issue_token("first", &caller("caller"), None).await.unwrap();
+    let (service, _) = workspace.create_service(&Origin::local(), token_service("first")).await.unwrap();
+    let issued = workspace.issue_token("first", &caller("caller"), None).unwrap();
     assert_eq!((issued.refresh_after, issued.expires_at), (START + HOUR, START + 12 * HOUR));
     let header = segment(&issued.token, 0);
     let kid = workspace.jwks()["keys"][0]["kid"].clone();
@@ -77,11 +77,11 @@ async fn issue_says_all_that_a_gate_requires() {
 async fn issue_gives_the_same_token_while_it_is_fresh() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    workspace.create_service(token_service("first")).await.unwrap();
+    workspace.create_service(&Origin::local(), token_service("first")).await.unwrap();
     let first = issue(&workspace, "first").await;
     fixture.clock.advance(Duration::from_secs(HOUR / 2));
     assert_eq!(issue(&workspace, "first").await, first);
-    let of_another = workspace.issue_token("first", &caller("another"), None).await.unwrap();
+    let of_another = workspace.issue_token("first", &caller("another"), None).unwrap();
     assert_ne!(of_another.token, first);
     fixture.clock.advance(Duration::from_secs(1));
     assert_ne!(issue(&workspace, "first").await, first);
@@ -99,8 +99,8 @@ async fn issue_gives_the_same_token_while_it_is_fresh() {
 async fn issue_for_a_shorter_time(#[case] lifetime: Duration, #[case] refresh: u64, #[case] expiry: u64) {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    workspace.create_service(token_service("first")).await.unwrap();
-    let issued = workspace.issue_token("first", &caller("caller"), Some(lifetime)).await.unwrap();
+    workspace.create_service(&Origin::local(), token_service("first")).await.unwrap();
+    let issued = workspace.issue_token("first", &caller("caller"), Some(lifetime)).unwrap();
     assert_eq!((issued.refresh_after - START, issued.expires_at - START), (refresh, expiry));
 }
 
@@ -112,8 +112,8 @@ async fn issue_for_a_shorter_time(#[case] lifetime: Duration, #[case] refresh: u
 async fn issue_for_an_impossible_time_is_refused(#[case] lifetime: Duration) {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    workspace.create_service(token_service("first")).await.unwrap();
-    match workspace.issue_token("first", &caller("caller"), Some(lifetime)).await.unwrap_err() {
+    workspace.create_service(&Origin::local(), token_service("first")).await.unwrap();
+    match workspace.issue_token("first", &caller("caller"), Some(lifetime)).unwrap_err() {
         WorkspaceError::Invalid { field, .. } => assert_eq!(field, "expiresIn"),
         other => panic!("{other}"),
     }
@@ -123,8 +123,8 @@ async fn issue_for_an_impossible_time_is_refused(#[case] lifetime: Duration) {
 async fn issue_for_a_service_in_another_mode_is_refused() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
-    workspace.create_service(new_service("first")).await.unwrap();
-    let error = workspace.issue_token("first", &caller("caller"), None).await.unwrap_err();
+    workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    let error = workspace.issue_token("first", &caller("caller"), None).unwrap_err();
     assert!(matches!(error, WorkspaceError::NotInTokenMode { mode: AuthMode::Key, .. }), "{error}");
 }
 
@@ -133,14 +133,14 @@ async fn t102_a_revoked_token_is_denied_and_not_handed_out_again() {
     let fixture = Fixture::new();
     let served = Served::start(&fixture).await;
     let workspace = &served.workspace;
-    workspace.create_service(token_service("first")).await.unwrap();
+    workspace.create_service(&Origin::local(), token_service("first")).await.unwrap();
     fixture.clock.advance(Duration::from_millis(300));
     let revoked = issue(workspace, "first").await;
     let to_keys = Patch { auth: flags(true, false), ..Patch::default() };
-    let left = workspace.update_service("first", to_keys).await.unwrap();
+    let left = workspace.update_service(&Origin::local(), "first", to_keys).await.unwrap();
     assert_eq!(left.tokens_not_before, START + 1);
     let to_tokens = Patch { auth: flags(false, true), ..Patch::default() };
-    let back = workspace.update_service("first", to_tokens).await.unwrap();
+    let back = workspace.update_service(&Origin::local(), "first", to_tokens).await.unwrap();
     // Still within the second of the revocation.
     let issued = issue(workspace, "first").await;
     assert_ne!(issued, revoked);
@@ -157,10 +157,10 @@ async fn t102_a_revoked_token_is_denied_and_not_handed_out_again() {
 async fn t100b_a_token_of_the_service_made_before_is_denied() {
     let fixture = Fixture::new();
     let served = Served::start(&fixture).await;
-    served.workspace.create_service(token_service("first")).await.unwrap();
+    served.workspace.create_service(&Origin::local(), token_service("first")).await.unwrap();
     let token = issue(&served.workspace, "first").await;
-    served.workspace.delete_service("first").await.unwrap();
-    let (again, _) = served.workspace.create_service(token_service("first")).await.unwrap();
+    served.workspace.delete_service(&Origin::local(), "first").await.unwrap();
+    let (again, _) = served.workspace.create_service(&Origin::local(), token_service("first")).await.unwrap();
     assert_ne!(issue(&served.workspace, "first").await, token);
     let mut gate = served.gate("g").await;
     gate.follow_to(again.revision).await;
@@ -172,7 +172,7 @@ async fn t100b_a_token_of_the_service_made_before_is_denied() {
 async fn t107_a_new_signing_key_is_used_when_the_gates_have_it() {
     let mut fixture = Fixture::new();
     let before = Served::start(&fixture).await;
-    before.workspace.create_service(token_service("first")).await.unwrap();
+    before.workspace.create_service(&Origin::local(), token_service("first")).await.unwrap();
     let old_token = issue(&before.workspace, "first").await;
     before.stop().await;
 

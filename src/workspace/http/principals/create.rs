@@ -15,7 +15,7 @@ use super::super::description::{Description, Group};
 use super::super::error::ApiError;
 use super::super::members::Members;
 use super::{PATH, roles};
-use crate::workspace::{Principal, Role};
+use crate::workspace::{Origin, Principal, Role};
 
 pub(super) fn endpoint() -> Endpoint {
     let description = Description::new(Group::Principals, "createPrincipal", "Make a principal")
@@ -59,13 +59,14 @@ fn shown<S: Serializer>(credential: &SecretString, to: S) -> Result<S::Ok, S::Er
 
 async fn create(
     State(api): State<Api>,
+    origin: Origin,
     JsonBody(body): JsonBody,
 ) -> Result<(StatusCode, Json<PrincipalWithCredential>), ApiError> {
     let members = Members::of_body(&body)?;
     let name = members.required_text("name")?;
     let role = members.required_text("role")?.parse();
     let role = role.map_err(|rule| ApiError::invalid("role", format!("cannot be this: {rule}")))?;
-    let (principal, credential) = api.workspace.create_principal(name, role).await?;
+    let (principal, credential) = api.workspace.create_principal(&origin, name, role).await?;
     let Principal { name, role, created_at } = principal;
     let created_time = created_at.to_string();
     let principal = PrincipalWithCredential { name, role: role.as_str(), created_time, credential };

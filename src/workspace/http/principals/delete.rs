@@ -9,7 +9,7 @@ use super::super::access::{Access, Endpoint, Name};
 use super::super::description::{Description, Group};
 use super::super::error::ApiError;
 use super::PATH;
-use crate::workspace::Role;
+use crate::workspace::{Origin, Role};
 
 pub(super) fn endpoint() -> Endpoint {
     let path = format!("{PATH}/{{name}}");
@@ -22,7 +22,7 @@ pub(super) fn endpoint() -> Endpoint {
     Endpoint::new(MethodFilter::DELETE, path, Access::Role(Role::Owner), delete, description)
 }
 
-async fn delete(State(api): State<Api>, Name(name): Name) -> Result<StatusCode, ApiError> {
-    api.workspace.delete_principal(&name).await?;
+async fn delete(State(api): State<Api>, origin: Origin, Name(name): Name) -> Result<StatusCode, ApiError> {
+    api.workspace.delete_principal(&origin, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,7 +10,6 @@ use utoipa::ToSchema;
 use super::super::Api;
 use super::super::access::{Access, Endpoint};
 use super::super::description::{Description, Group};
-use super::super::error::ApiError;
 use super::{PATH, PrincipalObject};
 use crate::workspace::Role;
 
@@ -26,7 +25,7 @@ struct PrincipalList {
     value: Vec<PrincipalObject>,
 }
 
-async fn list(State(api): State<Api>) -> Result<Json<PrincipalList>, ApiError> {
-    let principals = api.workspace.principals().await?;
-    Ok(Json(PrincipalList { value: principals.into_iter().map(Into::into).collect() }))
+async fn list(State(api): State<Api>) -> Json<PrincipalList> {
+    let principals = api.workspace.principals();
+    Json(PrincipalList { value: principals.into_iter().map(Into::into).collect() })
 }

@@ -13,7 +13,7 @@ use crate::workspace::http::description::{Description, Group};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::operation::accepted;
 use crate::workspace::http::service_request::{CreateRequest, NewServiceBody};
-use crate::workspace::{Role, ServiceRecord, WorkspaceError};
+use crate::workspace::{Origin, Role, ServiceRecord, WorkspaceError};
 
 pub(super) fn endpoint() -> Endpoint {
     let description = Description::new(Group::Services, "createService", "Make a service")
@@ -24,18 +24,27 @@ pub(super) fn endpoint() -> Endpoint {
     Endpoint::in_workspace(MethodFilter::POST, "/services", Role::Contributor, create, description)
 }
 
-async fn create(State(api): State<Api>, JsonBody(body): JsonBody) -> Result<Response, ApiError> {
+async fn create(
+    State(api): State<Api>,
+    origin: Origin,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
     let request = CreateRequest::read(&body)?;
     let existing = if request.overwrite { existing(&api, &request).await? } else { None };
     let (_, operation) = match existing {
-        Some(service) => api.workspace.update_service_at_gates(&service.name, request.into_patch()).await?,
-        None => api.workspace.create_service(request.new).await?,
+        Some(service) => {
+            api.workspace.update_service_at_gates(&origin, &service.name, request.into_patch()).await?
+        }
+        None => api.workspace.create_service(&origin, request.new).await?,
     };
     Ok(accepted(&api, &operation))
 }
 
 /// The service that is to be overwritten, if there is one.
-async fn existing(api: &Api, request: &CreateRequest) -> Result<Option<ServiceRecord>, ApiError> {
+pub(in crate::workspace::http) async fn existing(
+    api: &Api,
+    request: &CreateRequest,
+) -> Result<Option<ServiceRecord>, ApiError> {
     let service = match api.workspace.service(request.new.name.as_str()).await {
         Ok(service) => service,
         Err(WorkspaceError::UnknownService(_)) => return Ok(None),
@@ -44,12 +53,12 @@ async fn existing(api: &Api, request: &CreateRequest) -> Result<Option<ServiceRe
     if service.compute_type != request.new.compute_type {
         return Err(ApiError::invalid("computeType", "cannot be changed: delete the service first"));
     }
-    check_keys(api, &service, &request.new.keys).await?;
+    check_keys(api, &service, &request.new.keys)?;
     Ok(Some(service))
 }
 
 /// Keys are replaced one by one and never by the way: a request may name them only as they are.
-async fn check_keys(
+fn check_keys(
     api: &Api,
     service: &ServiceRecord,
     (primary, secondary): &(Option<PlainKey>, Option<PlainKey>),
@@ -57,7 +66,7 @@ async fn check_keys(
     if primary.is_none() && secondary.is_none() {
         return Ok(());
     }
-    let keys = api.workspace.keys(service.name.as_str()).await?;
+    let keys = api.workspace.keys(service.name.as_str())?;
     let is_same = |chosen: &Option<PlainKey>, present: &PlainKey| {
         chosen.as_ref().is_none_or(|chosen| chosen.expose() == present.expose())
     };

@@ -5,12 +5,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
 
-use crate::workspace::Role;
 use crate::workspace::http::Api;
 use crate::workspace::http::access::{Endpoint, Name};
 use crate::workspace::http::description::{Description, Group};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::operation::accepted;
+use crate::workspace::{Origin, Role};
 
 pub(super) fn endpoint() -> Endpoint {
     let description = Description::new(Group::Services, "deleteService", "Delete a service")
@@ -21,8 +21,8 @@ pub(super) fn endpoint() -> Endpoint {
     Endpoint::in_workspace(MethodFilter::DELETE, "/services/{name}", Role::Contributor, delete, description)
 }
 
-async fn delete(State(api): State<Api>, Name(name): Name) -> Result<Response, ApiError> {
-    let operation = api.workspace.delete_service(&name).await?;
+async fn delete(State(api): State<Api>, origin: Origin, Name(name): Name) -> Result<Response, ApiError> {
+    let operation = api.workspace.delete_service(&origin, &name).await?;
     Ok(match operation {
         Some(operation) => accepted(&api, &operation),
         None => StatusCode::NO_CONTENT.into_response(),

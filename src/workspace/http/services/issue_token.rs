@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::MethodFilter;
+use axum::{Extension, Json};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::workspace::Role;
 use crate::workspace::http::Api;
 use crate::workspace::http::access::{Caller, Endpoint, Name};
 use crate::workspace::http::body::OptionalJsonBody;
 use crate::workspace::http::description::{Description, Group};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::members::Members;
+use crate::workspace::{Issue, Role};
 
 pub(super) fn endpoint() -> Endpoint {
     let description = Description::new(Group::Credentials, "issueToken", "Get a token for scoring a service")
@@ -63,16 +63,16 @@ async fn issue_token(
     Caller(principal): Caller,
     Name(name): Name,
     OptionalJsonBody(body): OptionalJsonBody,
-) -> Result<(StatusCode, Json<TokenObject>), ApiError> {
+) -> Result<(StatusCode, Extension<Issue>, Json<TokenObject>), ApiError> {
     let lifetime = body.as_ref().map_or(Ok(None), lifetime)?;
-    let issued = api.workspace.issue_token(&name, &principal, lifetime).await?;
+    let issued = api.workspace.issue_token(&name, &principal, lifetime)?;
     let token = TokenObject {
         access_token: issued.token,
         token_type: "Bearer",
         expiry_on: issued.expires_at,
         refresh_after: issued.refresh_after,
     };
-    Ok((StatusCode::CREATED, Json(token)))
+    Ok((StatusCode::CREATED, Extension(issued.issue), Json(token)))
 }
 
 /// `expiresIn`, in seconds, is ours: Azure's clients send no body.

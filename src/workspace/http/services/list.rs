@@ -23,13 +23,16 @@ const SKIP_TOKEN: &str = "$skipToken";
 /// Filters on what is not kept here: no service has any of it.
 const MATCH_NOTHING: [&str; 4] = ["imageDigest", "imageId", "imageName", "runId"];
 /// Azure's other compute types, which a client may ask for and no service here has.
-const FOREIGN_COMPUTE_TYPES: [&str; 3] = ["AKSENDPOINT", "IOT", "MIR"];
+const FOREIGN_COMPUTE_TYPES: [&str; 4] = ["AKSENDPOINT", "AzureMLCompute", "IOT", "MIR"];
+/// What online endpoints call the two that are here.
+const ENDPOINT_COMPUTE_TYPES: [(&str, ComputeType); 2] =
+    [("Kubernetes", ComputeType::Aks), ("Managed", ComputeType::Aci)];
 
 pub(super) fn endpoint() -> Endpoint {
     let description = Description::new(Group::Services, "listServices", "List services")
         .detail("Filters are combined. Follow `nextLink` as it stands: it has the filters in it.")
         .query("name", "Its whole name.")
-        .query("computeType", "`AKS` or `ACI`, in any letter case. Azure's other types match nothing.")
+        .query("computeType", "`AKS` or `ACI`, `Kubernetes` or `Managed`, in any letter case. Azure's other types match nothing.")
         .query("tags", "`key` or `key=value`, separated by commas: all must match. `tag` is the same.")
         .query("properties", "Like `tags`.")
         .query("modelId", "`name:version` of a model that it was deployed with.")
@@ -48,7 +51,7 @@ pub(super) fn endpoint() -> Endpoint {
 struct ServicePage {
     #[schema(value_type = Vec<ServiceObject>)]
     value: Vec<Value>,
-    /// The URL of the next page; absent on the last one.
+    /// The URL of the next page; absent on the last one: clients look for the member, not at its value.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     next_link: Option<String>,
@@ -56,26 +59,15 @@ struct ServicePage {
 
 async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Json<ServicePage>, ApiError> {
     let query = Query::read(query.as_deref().unwrap_or_default())?;
-    let page = if query.matches_nothing {
-        Page { items: Vec::new(), next: None }
-    } else {
-        api.workspace.services(&query.filter, query.page_size, query.from.as_deref()).await?
-    };
-    Ok(Json(service_page(&api, &query, &page)))
+    let page = query.page(&api).await?;
+    let value = page.items.iter().map(|service| service_object(service, &api.urls)).collect();
+    let next_link = query.next_link(&format!("{}/services", api.workspace_url()), &page);
+    Ok(Json(ServicePage { value, next_link }))
 }
 
-/// `nextLink` is absolute and has the filters in it, since clients add none. On the last page it is absent: they look
-/// for the member, not at its value.
-fn service_page(api: &Api, query: &Query, page: &Page<ServiceRecord>) -> ServicePage {
-    let link = |next: &String| format!("{}/services?{}", api.workspace_url(), query.of_page(next));
-    ServicePage {
-        value: page.items.iter().map(|item| service_object(item, &api.urls)).collect(),
-        next_link: page.next.as_ref().map(link),
-    }
-}
-
+/// Which services a client asks for, and which page of them.
 #[derive(Default)]
-struct Query {
+pub(in crate::workspace::http) struct Query {
     /// As it was asked, the place apart.
     pairs: Vec<(String, String)>,
     filter: ServiceFilter,
@@ -86,7 +78,7 @@ struct Query {
 
 impl Query {
     /// Parameters that are not known are ignored: `expand` is one, and every object is complete anyhow.
-    fn read(text: &str) -> Result<Self, ApiError> {
+    pub(in crate::workspace::http) fn read(text: &str) -> Result<Self, ApiError> {
         let mut query = Self { page_size: DEFAULT_PAGE, ..Self::default() };
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             query.read_parameter(&name, &value)?;
@@ -105,7 +97,7 @@ impl Query {
             "properties" => self.filter.properties.extend(labels(value)),
             "modelId" => self.filter.properties.push(model_id::with_id(value)),
             "modelName" => self.filter.properties.push(model_id::of_name(value)),
-            "orderby" => self.filter.order = order(value)?,
+            "orderby" | "orderBy" => self.filter.order = order(value)?,
             "count" => self.page_size = page_size(value)?,
             SKIP_TOKEN => self.from = Some(value.to_owned()),
             _ if MATCH_NOTHING.contains(&name) => self.matches_nothing = true,
@@ -114,12 +106,26 @@ impl Query {
         Ok(())
     }
 
+    /// The page that is asked for.
+    pub(in crate::workspace::http) async fn page(&self, api: &Api) -> Result<Page<ServiceRecord>, ApiError> {
+        if self.matches_nothing {
+            return Ok(Page { items: Vec::new(), next: None });
+        }
+        Ok(api.workspace.services(&self.filter, self.page_size, self.from.as_deref()).await?)
+    }
+
+    /// Where the next page is. Absolute and with the filters in it, since clients add none.
+    pub(in crate::workspace::http) fn next_link<T>(&self, url: &str, page: &Page<T>) -> Option<String> {
+        page.next.as_ref().map(|next| format!("{url}?{}", self.of_page(next)))
+    }
+
     fn read_compute_type(&mut self, value: &str) -> Result<(), ApiError> {
         if FOREIGN_COMPUTE_TYPES.iter().any(|foreign| foreign.eq_ignore_ascii_case(value)) {
             self.matches_nothing = true;
             return Ok(());
         }
-        let known: Result<ComputeType, _> = value.parse();
+        let known = ENDPOINT_COMPUTE_TYPES.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(value));
+        let known = known.map_or_else(|| value.parse(), |(_, known)| Ok(known));
         let known =
             known.map_err(|rule| ApiError::invalid("computeType", format!("cannot be this: {rule}")))?;
         self.filter.compute_type = Some(known);
@@ -188,6 +194,14 @@ mod tests {
     fn read_of_what_is_not_kept_matches_nothing() {
         for text in ["imageName=i", "imageDigest=d", "computeType=MIR", "computeType=iot"] {
             assert!(Query::read(text).unwrap().matches_nothing, "{text}");
+        }
+    }
+
+    #[test]
+    fn read_takes_the_compute_types_of_online_endpoints() {
+        for (text, expected) in [("Kubernetes", ComputeType::Aks), ("managed", ComputeType::Aci)] {
+            let query = Query::read(&format!("computeType={text}")).unwrap();
+            assert_eq!(query.filter.compute_type, Some(expected));
         }
     }
 

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType};
 
-use crate::workspace::Role;
 use crate::workspace::http::Api;
 use crate::workspace::http::access::{Endpoint, Name};
 use crate::workspace::http::body::JsonBody;
@@ -18,6 +17,7 @@ use crate::workspace::http::error::ApiError;
 use crate::workspace::http::members::Members;
 use crate::workspace::http::operation::accepted;
 use crate::workspace::http::service_request::chosen_key;
+use crate::workspace::{Origin, Role};
 
 pub(super) fn endpoint() -> Endpoint {
     let path = "/services/{name}/regenerateKeys";
@@ -38,7 +38,7 @@ pub(super) fn endpoint() -> Endpoint {
     reason = "a description: bodies are read by `Members`, which tells the place of an error"
 )]
 struct RegenerateKeyRequest {
-    #[schema(schema_with = slots)]
+    #[schema(schema_with = slot_schema)]
     key_type: String,
     /// The new key; a random one without it.
     #[schema(pattern = "^[A-Za-z0-9._~+/-]+=*$", min_length = 16, max_length = 512)]
@@ -46,25 +46,26 @@ struct RegenerateKeyRequest {
 }
 
 /// Clients generated from Azure's description send the numbers.
-fn slots() -> Object {
+pub(in crate::workspace::http) fn slot_schema() -> Object {
     let slots = [json!("Primary"), json!("Secondary"), json!(0), json!(1)];
     ObjectBuilder::new().schema_type(SchemaType::AnyValue).enum_values(Some(slots)).build()
 }
 
 async fn regenerate_key(
     State(api): State<Api>,
+    origin: Origin,
     Name(name): Name,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let members = Members::of_body(&body)?;
     let slot = slot(&members)?;
     let chosen = chosen_key(&members, "keyValue")?;
-    let operation = api.workspace.regenerate_key(&name, slot, chosen).await?;
+    let operation = api.workspace.regenerate_key(&origin, &name, slot, chosen).await?;
     Ok(accepted(&api, &operation))
 }
 
 /// The SDK sends the word, clients generated from Azure's description the number.
-fn slot(members: &Members<'_>) -> Result<Slot, ApiError> {
+pub(in crate::workspace::http) fn slot(members: &Members<'_>) -> Result<Slot, ApiError> {
     match members.present("keyType") {
         Some(Value::String(word)) if word.eq_ignore_ascii_case("Primary") => Ok(Slot::Primary),
         Some(Value::String(word)) if word.eq_ignore_ascii_case("Secondary") => Ok(Slot::Secondary),

@@ -16,7 +16,7 @@ use crate::workspace::http::error::ApiError;
 use crate::workspace::http::operation::{PATIENCE, accepted};
 use crate::workspace::http::service_object::{ServiceObject, service_object};
 use crate::workspace::http::{Api, json_patch};
-use crate::workspace::{OperationState, Role, WorkspaceError};
+use crate::workspace::{OperationState, Origin, Role, WorkspaceError};
 
 pub(super) fn endpoint() -> Endpoint {
     let description = Description::new(Group::Services, "updateService", "Change a service")
@@ -32,16 +32,17 @@ pub(super) fn endpoint() -> Endpoint {
 
 async fn update(
     State(api): State<Api>,
+    origin: Origin,
     Name(name): Name,
     JsonPatchBody(document): JsonPatchBody,
 ) -> Result<Response, ApiError> {
     let patch = json_patch::read(&document)?;
     if !patch.is_policy() {
-        let service = api.workspace.update_service(&name, patch).await?;
+        let service = api.workspace.update_service(&origin, &name, patch).await?;
         return Ok(Json(service_object(&service, &api.urls)).into_response());
     }
     let name = name.parse().map_err(|_| WorkspaceError::UnknownService(name))?;
-    let (service, operation) = api.workspace.update_service_at_gates(&name, patch).await?;
+    let (service, operation) = api.workspace.update_service_at_gates(&origin, &name, patch).await?;
     let operation = api.workspace.operation_within(operation.id, PATIENCE).await?;
     Ok(match operation.state {
         OperationState::Succeeded => Json(service_object(&service, &api.urls)).into_response(),

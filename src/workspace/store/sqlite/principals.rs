@@ -2,53 +2,52 @@
 
 use sqlx::SqlitePool;
 
+use super::audit;
 use super::rows::{self, millis};
+use super::write::Tx;
+use crate::workspace::audit::AuditRecord;
 use crate::workspace::domain::{Principal, Role};
 use crate::workspace::store::{CredentialHash, PrincipalError, StoreError};
-
-pub(super) async fn with_credential(
-    readers: &SqlitePool,
-    credential: &CredentialHash,
-) -> Result<Option<Principal>, StoreError> {
-    // How long the index takes depends on the hash only, and nobody can choose a credential by its hash.
-    let query = sqlx::query("SELECT name, role, created_at FROM principals WHERE credential_hash = ?");
-    let row = query.bind(credential.as_slice()).fetch_optional(readers).await?;
-    row.as_ref().map(rows::principal).transpose()
-}
-
-pub(super) async fn all(readers: &SqlitePool) -> Result<Vec<Principal>, StoreError> {
-    let query = sqlx::query("SELECT name, role, created_at FROM principals ORDER BY name");
-    query.fetch_all(readers).await?.iter().map(rows::principal).collect()
-}
 
 pub(super) async fn create(
     writer: &SqlitePool,
     principal: &Principal,
     credential: &CredentialHash,
+    record: &AuditRecord,
 ) -> Result<(), PrincipalError> {
+    let mut change = begin(writer).await?;
     let query = sqlx::query(
         "INSERT INTO principals (name, role, credential_hash, created_at) VALUES (?, ?, ?, ?) \
          ON CONFLICT (name) DO NOTHING",
     );
-    let done = bind(query, principal, credential).execute(writer).await.map_err(StoreError::from)?;
-    if done.rows_affected() == 0 { Err(PrincipalError::NameTaken) } else { Ok(()) }
+    let done = bind(query, principal, credential).execute(&mut *change).await.map_err(StoreError::from)?;
+    if done.rows_affected() == 0 {
+        return Err(PrincipalError::NameTaken);
+    }
+    Ok(commit(change, record).await?)
 }
 
 pub(super) async fn replace(
     writer: &SqlitePool,
     principal: &Principal,
     credential: &CredentialHash,
+    record: &AuditRecord,
 ) -> Result<(), StoreError> {
+    let mut change = begin(writer).await?;
     let query = sqlx::query(
         "INSERT INTO principals (name, role, credential_hash, created_at) VALUES (?, ?, ?, ?) \
          ON CONFLICT (name) DO UPDATE SET role = excluded.role, credential_hash = excluded.credential_hash",
     );
-    bind(query, principal, credential).execute(writer).await?;
-    Ok(())
+    bind(query, principal, credential).execute(&mut *change).await?;
+    commit(change, record).await
 }
 
-pub(super) async fn delete(writer: &SqlitePool, name: &str) -> Result<Role, PrincipalError> {
-    let mut change = writer.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::from)?;
+pub(super) async fn delete(
+    writer: &SqlitePool,
+    name: &str,
+    mut record: AuditRecord,
+) -> Result<Role, PrincipalError> {
+    let mut change = begin(writer).await?;
     let query = sqlx::query("DELETE FROM principals WHERE name = ? RETURNING name, role, created_at");
     let deleted = query.bind(name).fetch_optional(&mut *change).await.map_err(StoreError::from)?;
     let deleted = deleted.as_ref().map(rows::principal).transpose()?.ok_or(PrincipalError::Unknown)?;
@@ -60,8 +59,19 @@ pub(super) async fn delete(writer: &SqlitePool, name: &str) -> Result<Role, Prin
         // Dropping the transaction takes the deletion back.
         return Err(PrincipalError::LastOwner);
     }
-    change.commit().await.map_err(StoreError::from)?;
+    record.details.insert("role".to_owned(), deleted.role.as_str().into());
+    commit(change, &record).await?;
     Ok(deleted.role)
+}
+
+async fn begin(writer: &SqlitePool) -> Result<Tx, StoreError> {
+    Ok(writer.begin_with("BEGIN IMMEDIATE").await?)
+}
+
+/// Gates hear nothing of principals: the record has no version.
+async fn commit(mut change: Tx, record: &AuditRecord) -> Result<(), StoreError> {
+    audit::insert(&mut change, record, None).await?;
+    Ok(change.commit().await?)
 }
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;

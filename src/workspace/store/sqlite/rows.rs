@@ -3,15 +3,18 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use scoregate_authz::{AuthMode, EntryId, TokenAlgorithm};
+use scoregate_authz::{AuthMode, EntryId, TokenAlgorithm, Version};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use crate::workspace::audit::{AuditEntry, AuditRecord, AuditTarget, Origin};
 use crate::workspace::domain::{Operation, OperationState, Principal, ServiceRecord};
 use crate::workspace::keyring::Sealed;
-use crate::workspace::store::{EntryRow, OperationRow, SigningKeyRow, StoreError, WorkspaceRow};
+use crate::workspace::store::{
+    CredentialHash, EntryRow, IssuingRow, OperationRow, SigningKeyRow, StoreError, WorkspaceRow,
+};
 
 /// As SQLite has integers. Revisions and seconds never come near the limit.
 pub(super) fn integer(value: u64) -> i64 {
@@ -64,13 +67,24 @@ pub(super) fn workspace(row: &SqliteRow) -> Result<WorkspaceRow, StoreError> {
     })
 }
 
+const MODES: [AuthMode; 3] = [AuthMode::Disabled, AuthMode::Key, AuthMode::Token];
+
+pub(super) fn issuing(row: &SqliteRow) -> Result<IssuingRow, StoreError> {
+    Ok(IssuingRow {
+        uid: parsed(row, "uid")?,
+        name: parsed(row, "name")?,
+        auth_mode: word(row, "auth_mode", &MODES, AuthMode::as_str)?,
+        tokens_not_before: unsigned(row, "tokens_not_before")?,
+        sealed: row.try_get("sealed")?,
+    })
+}
+
 pub(super) fn service(row: &SqliteRow) -> Result<ServiceRecord, StoreError> {
-    let modes = [AuthMode::Disabled, AuthMode::Key, AuthMode::Token];
     Ok(ServiceRecord {
         uid: parsed(row, "uid")?,
         name: parsed(row, "name")?,
         compute_type: parsed(row, "compute_type")?,
-        auth_mode: word(row, "auth_mode", &modes, AuthMode::as_str)?,
+        auth_mode: word(row, "auth_mode", &MODES, AuthMode::as_str)?,
         tokens_not_before: unsigned(row, "tokens_not_before")?,
         description: row.try_get("description")?,
         tags: decoded(row, "tags")?,
@@ -131,6 +145,49 @@ pub(super) fn operation_row(row: &SqliteRow) -> Result<OperationRow, StoreError>
         effect: row.try_get("effect")?,
         waiting_for: decoded(row, "waiting_for")?,
     })
+}
+
+pub(super) fn audit_entry(row: &SqliteRow) -> Result<AuditEntry, StoreError> {
+    let role: Option<&str> = row.try_get("role")?;
+    let revision: Option<i64> = row.try_get("revision")?;
+    let request_id: Option<&str> = row.try_get("request_id")?;
+    let origin = Origin {
+        principal: row.try_get("principal")?,
+        role: role.map(|_| parsed(row, "role")).transpose()?,
+        remote: row.try_get("remote")?,
+        request_id: request_id.map(|_| parsed(row, "request_id")).transpose()?,
+    };
+    Ok(AuditEntry {
+        sequence: unsigned(row, "sequence")?,
+        version: revision.map(|_| version(row)).transpose()?,
+        record: AuditRecord {
+            at: time(row, "at")?,
+            origin,
+            action: parsed(row, "action")?,
+            target: audit_target(row)?,
+            details: decoded(row, "details")?,
+        },
+    })
+}
+
+pub(super) fn version(row: &SqliteRow) -> Result<Version, StoreError> {
+    Ok(Version { epoch: unsigned(row, "epoch")?, revision: unsigned(row, "revision")? })
+}
+
+fn audit_target(row: &SqliteRow) -> Result<AuditTarget, StoreError> {
+    Ok(match row.try_get("target_kind")? {
+        "workspace" => AuditTarget::Workspace(parsed(row, "target")?),
+        "signing_key" => AuditTarget::SigningKey(row.try_get("target")?),
+        "service" => AuditTarget::Service(parsed(row, "target")?, parsed(row, "service_uid")?),
+        "principal" => AuditTarget::Principal(row.try_get("target")?),
+        _ => return Err(StoreError::Corrupt { column: "target_kind" }),
+    })
+}
+
+pub(super) fn credential(row: &SqliteRow) -> Result<(CredentialHash, Principal), StoreError> {
+    let hash: &[u8] = row.try_get("credential_hash")?;
+    let hash = hash.try_into().map_err(|_| StoreError::Corrupt { column: "credential_hash" })?;
+    Ok((hash, principal(row)?))
 }
 
 pub(super) fn principal(row: &SqliteRow) -> Result<Principal, StoreError> {

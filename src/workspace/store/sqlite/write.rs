@@ -1,25 +1,33 @@
-//! The one transaction that changes policy.
+//! The one transaction that changes policy, and the one that founds the workspace.
 
 use scoregate_authz::{ServiceName, ServiceUid, Version};
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
+use super::audit;
 use super::rows::{self, integer, json, millis};
+use crate::workspace::audit::AuditRecord;
 use crate::workspace::domain::ServiceRecord;
 use crate::workspace::keyring::Sealed;
 use crate::workspace::store::{
-    Change, CommitError, EntryWrite, OperationRow, ServiceWrite, SigningKeyRow, StoreError,
+    Change, CommitError, EntryWrite, OperationRow, ServiceWrite, SigningKeyRow, StoreError, WorkspaceRow,
 };
 
-type Tx = Transaction<'static, Sqlite>;
+pub(super) type Tx = Transaction<'static, Sqlite>;
 
 /// INVARIANT: a transaction that is dropped is rolled back, so that each early return leaves nothing behind.
 pub(super) async fn commit(writer: &SqlitePool, change: Change) -> Result<Version, CommitError> {
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::from)?;
     let version = next_version(&mut tx).await?;
-    if let Some(service) = change.service {
+    for record in &change.audit {
+        audit::insert(&mut tx, record, Some(version)).await?;
+    }
+    if let Some(issuer) = change.issuer {
+        write_issuer(&mut tx, &issuer).await?;
+    }
+    for service in change.services {
         write_service(&mut tx, service, version.revision).await?;
     }
-    if let Some((uid, sealed)) = change.keys {
+    for (uid, sealed) in change.keys {
         write_keys(&mut tx, &uid, sealed).await?;
     }
     if let Some(key) = change.signing_key {
@@ -40,7 +48,38 @@ async fn next_version(tx: &mut Tx) -> Result<Version, StoreError> {
     let row = sqlx::query("UPDATE workspace SET revision = revision + 1 RETURNING epoch, revision")
         .fetch_one(&mut **tx)
         .await?;
-    Ok(Version { epoch: rows::unsigned(&row, "epoch")?, revision: rows::unsigned(&row, "revision")? })
+    rows::version(&row)
+}
+
+/// Makes the workspace, at epoch 1 and revision 0.
+pub(super) async fn found(
+    writer: &SqlitePool,
+    workspace: &WorkspaceRow,
+    record: &AuditRecord,
+) -> Result<(), StoreError> {
+    let version = Version { epoch: 1, revision: 0 };
+    let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query(
+        "INSERT INTO workspace \
+         (singleton, id, epoch, revision, issuer, pepper_id, master_key_check, created_at) \
+         VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(workspace.id.to_string())
+    .bind(integer(version.epoch))
+    .bind(integer(version.revision))
+    .bind(&workspace.issuer)
+    .bind(&workspace.pepper_id)
+    .bind(&workspace.master_key_check)
+    .bind(millis(workspace.created_at))
+    .execute(&mut *tx)
+    .await?;
+    audit::insert(&mut tx, record, Some(version)).await?;
+    Ok(tx.commit().await?)
+}
+
+async fn write_issuer(tx: &mut Tx, issuer: &str) -> Result<(), StoreError> {
+    sqlx::query("UPDATE workspace SET issuer = ?").bind(issuer).execute(&mut **tx).await?;
+    Ok(())
 }
 
 async fn write_service(tx: &mut Tx, service: ServiceWrite, revision: u64) -> Result<(), CommitError> {
@@ -53,7 +92,7 @@ async fn write_service(tx: &mut Tx, service: ServiceWrite, revision: u64) -> Res
             update_service(tx, &record, expected, revision).await?;
             write_places(tx, &record).await
         }
-        ServiceWrite::Delete { uid, expected } => delete_service(tx, &uid, expected).await,
+        ServiceWrite::Delete { uid, expected, .. } => delete_service(tx, &uid, expected).await,
     }
 }
 
@@ -80,7 +119,7 @@ async fn insert_service(tx: &mut Tx, record: &ServiceRecord, revision: u64) -> R
     .execute(&mut **tx)
     .await
     .map_err(StoreError::from)?;
-    if done.rows_affected() == 0 { Err(CommitError::NameTaken) } else { Ok(()) }
+    if done.rows_affected() == 0 { Err(CommitError::NameTaken(record.name.clone())) } else { Ok(()) }
 }
 
 async fn update_service(

@@ -1,0 +1,287 @@
+//! The server's side of TLS: a certificate and its key, read again when their files change.
+//!
+//! Versions 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN. The cryptography is aws-lc's, said explicitly rather than taken
+//! from the process, so that no other can slip in.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{Context, SHA256};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls::{InconsistentKeys, ServerConfig};
+use zeroize::Zeroizing;
+
+use crate::shutdown::Shutdown;
+
+/// How often the files are looked at. Certificates are renewed days before they expire.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The files of a server's identity, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, then those that lead to its CA.
+    pub certificate: PathBuf,
+    /// The private key of the certificate.
+    pub key: PathBuf,
+}
+
+/// Why a certificate and a key do not do.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file of the certificate.
+    #[error("the certificate file `{}` {problem}", path.display())]
+    Certificate {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file of the key.
+    #[error("the key file `{}` {problem}", path.display())]
+    Key {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it. Never its content.
+        problem: String,
+    },
+}
+
+/// What a listener needs to speak TLS. Clones are the same one, and follow a change of the files together.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    files: Arc<TlsFiles>,
+    current: Arc<ArcSwap<Identity>>,
+}
+
+#[derive(Debug)]
+struct Identity {
+    config: Arc<ServerConfig>,
+    /// Of both files as they were read.
+    fingerprint: Fingerprint,
+}
+
+type Fingerprint = [u8; 32];
+
+impl ServerTls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// One cannot be read or does not hold what it should, or the key is that of another certificate.
+    pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        let identity = Identity::of(&Material::read(&files)?, &files)?;
+        Ok(Self { files: Arc::new(files), current: Arc::new(ArcSwap::from_pointee(identity)) })
+    }
+
+    /// For the next handshake.
+    #[must_use]
+    pub fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.load().config)
+    }
+
+    /// Takes what the files hold, if that is something else than before. Returns whether it is.
+    ///
+    /// # Errors
+    /// Those of [`ServerTls::load`]; what was in use stays in use.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let material = Material::read(&self.files)?;
+        if material.fingerprint() == self.current.load().fingerprint {
+            return Ok(false);
+        }
+        self.current.store(Arc::new(Identity::of(&material, &self.files)?));
+        Ok(true)
+    }
+
+    /// Follows changes of the files until the shutdown stops.
+    ///
+    /// Two files are never replaced at one instant: what does not fit is logged once, and looked at again.
+    pub async fn follow(self, shutdown: Shutdown) {
+        let mut known = None;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                () = shutdown.stopping() => return,
+            }
+            let problem = self.look().await.err();
+            if let Some(problem) = problem.as_ref().filter(|_| problem != known) {
+                tracing::warn!(problem, "the certificate in use stays");
+            }
+            known = problem;
+        }
+    }
+
+    /// One look, on a thread that may wait for a disk.
+    async fn look(&self) -> Result<(), String> {
+        let tls = self.clone();
+        let changed = tokio::task::spawn_blocking(move || tls.reload()).await;
+        if changed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())? {
+            tracing::info!(file = %self.files.certificate.display(), "a new certificate is in use");
+        }
+        Ok(())
+    }
+}
+
+/// What the files hold.
+struct Material {
+    certificate: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
+}
+
+impl Material {
+    fn read(files: &TlsFiles) -> Result<Self, TlsError> {
+        let unreadable = |error: io::Error| format!("cannot be read: {error}");
+        let certificate = fs::read(&files.certificate);
+        let certificate =
+            certificate.map_err(|error| certificate_error(&files.certificate, unreadable(error)))?;
+        let key = fs::read(&files.key).map(Zeroizing::new);
+        let key = key.map_err(|error| key_error(&files.key, unreadable(error)))?;
+        Ok(Self { certificate, key })
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        let mut context = Context::new(&SHA256);
+        context.update(&self.certificate.len().to_be_bytes());
+        context.update(&self.certificate);
+        context.update(&self.key);
+        let mut fingerprint = Fingerprint::default();
+        fingerprint.copy_from_slice(context.finish().as_ref());
+        fingerprint
+    }
+
+    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        let chain = CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
+        let chain = chain.map_err(|error| format!("is not PEM: {error}"))?;
+        let first = chain.first().ok_or("holds no certificate in PEM")?;
+        ParsedCertificate::try_from(first).map_err(|error| format!("does not do: {error}"))?;
+        Ok(chain)
+    }
+
+    fn certified(&self, files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+        let chain = self.chain().map_err(|problem| certificate_error(&files.certificate, problem))?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key);
+        // An error of the parser could repeat a part of what it read.
+        let key = key.map_err(|_| key_error(&files.key, "holds no private key in PEM"))?;
+        let key = provider.key_provider.load_private_key(key);
+        let key = key.map_err(|error| key_error(&files.key, format!("does not do: {error}")))?;
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+            Err(_) => {
+                let problem = format!("is not the key of the certificate `{}`", files.certificate.display());
+                Err(key_error(&files.key, problem))
+            }
+        }
+    }
+}
+
+impl Identity {
+    fn of(material: &Material, files: &TlsFiles) -> Result<Self, TlsError> {
+        let provider = Arc::new(default_provider());
+        let certified = material.certified(files, &provider)?;
+        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13, &TLS12]);
+        let unusable = |error: rustls::Error| certificate_error(&files.certificate, error.to_string());
+        let builder = builder.map_err(unusable)?.with_no_client_auth();
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self { config: Arc::new(config), fingerprint: material.fingerprint() })
+    }
+}
+
+fn certificate_error(path: &Path, problem: impl Into<String>) -> TlsError {
+    TlsError::Certificate { path: path.to_owned(), problem: problem.into() }
+}
+
+fn key_error(path: &Path, problem: impl Into<String>) -> TlsError {
+    TlsError::Key { path: path.to_owned(), problem: problem.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        /// A place with a certificate and its key.
+        fn new() -> Self {
+            let place = Self(tempfile::tempdir().unwrap());
+            place.renew();
+            place
+        }
+
+        fn files(&self) -> TlsFiles {
+            TlsFiles { certificate: self.0.path().join("cert.pem"), key: self.0.path().join("key.pem") }
+        }
+
+        fn renew(&self) {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            fs::write(self.files().certificate, made.cert.pem()).unwrap();
+            fs::write(self.files().key, made.signing_key.serialize_pem()).unwrap();
+        }
+
+        fn refusal(&self) -> String {
+            let refusal = ServerTls::load(self.files()).unwrap_err().to_string();
+            refusal.replace(self.0.path().to_str().unwrap(), "{dir}")
+        }
+    }
+
+    #[test]
+    fn reload_takes_a_renewed_certificate() {
+        let place = Place::new();
+        let tls = ServerTls::load(place.files()).unwrap();
+        let first = tls.current();
+        assert!(!tls.reload().unwrap());
+        assert!(Arc::ptr_eq(&first, &tls.current()), "what did not change is not taken anew");
+        place.renew();
+        assert!(tls.reload().unwrap());
+        assert!(!Arc::ptr_eq(&first, &tls.current()));
+    }
+
+    #[rstest]
+    #[case::key_of_another(|place: &Place| {
+        let certificate = fs::read(place.files().certificate).unwrap();
+        place.renew();
+        fs::write(place.files().certificate, certificate).unwrap();
+    })]
+    #[case::no_certificate(|place: &Place| fs::write(place.files().certificate, "").unwrap())]
+    #[case::no_file(|place: &Place| fs::remove_file(place.files().key).unwrap())]
+    fn reload_of_what_does_not_do_keeps_what_is_in_use(#[case] damage: fn(&Place)) {
+        let place = Place::new();
+        let tls = ServerTls::load(place.files()).unwrap();
+        let first = tls.current();
+        damage(&place);
+        tls.reload().unwrap_err();
+        assert!(Arc::ptr_eq(&first, &tls.current()));
+        place.renew();
+        assert!(tls.reload().unwrap(), "and what does is taken later");
+    }
+
+    #[test]
+    fn load_of_a_key_of_another_certificate_is_refused() {
+        let place = Place::new();
+        let key = fs::read(place.files().key).unwrap();
+        place.renew();
+        fs::write(place.files().key, key).unwrap();
+        insta::assert_snapshot!(place.refusal(), @"the key file `{dir}/key.pem` is not the key of the certificate `{dir}/cert.pem`");
+    }
+
+    #[rstest]
+    #[case("cert.pem", "", "the certificate file `{dir}/cert.pem` holds no certificate in PEM")]
+    #[case("cert.pem", "not PEM", "the certificate file `{dir}/cert.pem` holds no certificate in PEM")]
+    #[case("key.pem", "not PEM", "the key file `{dir}/key.pem` holds no private key in PEM")]
+    fn load_names_the_file_that_does_not_do(#[case] name: &str, #[case] text: &str, #[case] expected: &str) {
+        let place = Place::new();
+        fs::write(place.0.path().join(name), text).unwrap();
+        assert_eq!(place.refusal(), expected);
+    }
+}

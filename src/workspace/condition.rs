@@ -1,0 +1,151 @@
+//! Whether the store works, and what a workspace does while it does not.
+//!
+//! Keys and tokens are issued from memory, policy is served from memory, changes are refused. The store is tried until it
+//! works again; then memory takes over what it holds, because a commit that was reported as failed may have been done.
+
+use std::error::Error;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::domain::WorkspaceError;
+use super::image::Image;
+use super::store::{State, StoreError};
+use super::{Turn, Workspace, timestamp};
+use crate::admin::Health;
+
+/// How often the store is tried.
+const TICK: Duration = Duration::from_secs(1);
+/// What a store that does not work means.
+const EFFECT: &str = "changes are refused, keys and tokens issued from memory";
+
+/// Why the store does not work; `None` while it does.
+#[derive(Debug)]
+pub(super) struct Condition(watch::Sender<Option<String>>);
+
+impl Default for Condition {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
+
+impl Workspace {
+    /// Waits until no other change is under way.
+    ///
+    /// # Errors
+    /// The store is known not to work. It is not tried, so that the answer is quick.
+    pub(super) async fn turn(&self) -> Result<Turn, WorkspaceError> {
+        let turn = self.unconditional_turn().await;
+        match self.store_problem() {
+            None => Ok(turn),
+            Some(problem) => Err(StoreError::Down(problem).into()),
+        }
+    }
+
+    /// Why the store does not work; `None` while it does.
+    pub(super) fn store_problem(&self) -> Option<String> {
+        self.inner.condition.0.borrow().clone()
+    }
+
+    /// Takes a failed write for a store that does not work, until it is known to work again.
+    pub(super) fn note_failure(&self, error: &StoreError) {
+        let problem = with_causes(error);
+        let is_news = self.inner.condition.0.send_if_modified(|known| {
+            known.is_none() && {
+                *known = Some(problem);
+                true
+            }
+        });
+        if is_news {
+            self.inner.series.store_up.set(0);
+            let error: &dyn Error = error;
+            tracing::error!(
+                error,
+                "the store does not work: changes are refused, keys and tokens issued from memory"
+            );
+        }
+    }
+
+    /// Tries the store from time to time, and says in its health how it is.
+    pub(super) async fn watch_store(&self, health: &Health) {
+        let try_it = async {
+            let mut tick = tokio::time::interval(TICK);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                self.try_store().await;
+            }
+        };
+        let tell = async {
+            let mut condition = self.inner.condition.0.subscribe();
+            loop {
+                let problem = condition.borrow_and_update().clone();
+                health.remark(problem.map(|problem| format!("{EFFECT}: {problem}")));
+                // The sender lives as long as the workspace.
+                let _ = condition.changed().await;
+            }
+        };
+        tokio::join!(try_it, tell);
+    }
+
+    async fn try_store(&self) {
+        if self.store_problem().is_some() {
+            self.recover().await;
+        } else if let Err(error) = self.inner.store.probe(false).await {
+            self.note_failure(&error);
+        }
+    }
+
+    async fn recover(&self) {
+        let _turn = self.unconditional_turn().await;
+        let recovered = match self.inner.store.probe(true).await {
+            Ok(()) => self.catch_up().await,
+            Err(error) => Err(error),
+        };
+        match recovered {
+            Ok(()) => {
+                self.inner.condition.0.send_replace(None);
+                self.inner.series.store_up.set(1);
+                tracing::info!("the store works again: changes are accepted");
+                self.end_due_operations().await;
+            }
+            Err(error) => {
+                let problem = with_causes(&error);
+                tracing::debug!(problem, "the store still does not work");
+                self.inner.condition.0.send_replace(Some(problem));
+            }
+        }
+    }
+
+    /// Takes over what the store holds, where that is not what memory holds. The caller has the turn.
+    pub(super) async fn catch_up(&self) -> Result<(), StoreError> {
+        let State { version, entries, services, principals } = self.inner.store.state().await?;
+        let held = self.image().version();
+        if version < held {
+            // Gates never go back.
+            return Err(StoreError::Corrupt { column: "revision" });
+        }
+        self.inner.roster.replace(principals);
+        if version > held {
+            tracing::warn!(from = %held, to = %version, "the store is ahead of memory: a failed commit was done");
+            self.inner.directory.replace(services);
+            self.resume_operations().await?;
+            self.publish(Image::new(version, entries, timestamp(self.now())));
+        }
+        for (gate, connection) in self.inner.gates.connections() {
+            self.inner.store.remember_gate(&gate, connection).await?;
+        }
+        Ok(())
+    }
+}
+
+fn with_causes(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

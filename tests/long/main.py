@@ -1,0 +1,39 @@
+"""`make test-long`: what takes minutes, and one line at the end.
+
+Prints each test as `cargo test` does. Everything else is in `make test`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools")]
+
+from parts import program  # noqa: E402
+from run import Tally, test_program, title  # noqa: E402
+
+
+def regenerations(tally: Tally) -> None:
+    title("regenerations with the SDK v1, at three gates under load")
+    test_program(tally, "long", program("azureml-core", "python"), HERE / "regenerations.py")
+
+
+def outage_of_the_workspace(tally: Tally) -> None:
+    title("a minute without the workspace, under load")
+    name = "t117_callers_notice_nothing_of_an_outage_of_the_workspace"
+    command = ("env", "SCOREGATE_OUTAGE_SECONDS=60", "cargo", "test", "--test", "envoy", name)
+    test_program(tally, "long", *command, whole=False)
+
+
+def main() -> int:
+    tally = Tally()
+    regenerations(tally)
+    outage_of_the_workspace(tally)
+    return tally.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

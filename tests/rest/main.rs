@@ -1,6 +1,7 @@
 //! The workspace's REST over real HTTP, on a real store. The modules mirror the tree of URLs.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::panic, reason = "a test that cannot go on says why")]
 #![expect(clippy::needless_pass_by_value, reason = "`json!` values are written where they are passed")]
 
 mod access;

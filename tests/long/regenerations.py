@@ -219,7 +219,8 @@ def unlike(seen: Counter[Any], only: Any) -> str | None:
 
 
 def by_reason(lines: list[dict[str, Any]]) -> dict[str, int]:
-    return dict(Counter(f"{line['status']} {line['reason']}" for line in lines))
+    """Where the gate gave no reason, there is Envoy's."""
+    return dict(Counter(f"{line['status']} {line['reason'] or line['details']}" for line in lines))
 
 
 def in_background(function: Callable[..., Any], *arguments: Any) -> Future[Any]:

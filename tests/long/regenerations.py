@@ -23,7 +23,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests"), str(ROOT / "tests" / "sdk_v1")]
 
 from harness import Process, Processes, built, ended_by_signals, free_port, wait_until  # noqa: E402
 from load import Calls, Load  # noqa: E402

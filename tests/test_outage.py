@@ -1,6 +1,6 @@
 """A workspace whose database is taken away: keys and tokens are issued all the while, changes are refused, and it recovers.
 
-Real processes: `scoregate workspace`, a gate, and clients that never stop asking. Each outage lasts OUTAGE_SECONDS, 3
+Real processes: `scoregate workspace`, a gate, and clients that never stop asking. Each outage lasts SCOREGATE_OUTAGE_SECONDS, 3
 unless told (`make test-long`: 60).
 """
 
@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 from harness import Answer, Processes, built, request, wait_until  # noqa: E402
 from system import System  # noqa: E402
 
-SECONDS = float(os.environ.get("OUTAGE_SECONDS", "3"))
+SECONDS = float(os.environ.get("SCOREGATE_OUTAGE_SECONDS", "3"))
 KEYS, TOKENS = "with-keys", "with-tokens"
 
 
@@ -85,7 +85,7 @@ class DatabaseOutage(unittest.TestCase):
         program.chmod(0o700)
         self.system = System(processes, folder, program)
         self.system.start_workspace()
-        self.system.start_gate()
+        self.system.front.start_gate()
         self.database = folder / "workspace" / "workspace.db"
         self.headers = {"authorization": f"Bearer {self.system.owner_credential().read_text().strip()}"}
         self.system.cli("service", "create", KEYS)

@@ -104,7 +104,7 @@ pub enum CliError {
     /// Nobody answers.
     #[error(
         "cannot reach the workspace at `{base}`: is `scoregate up` running there? \
-         (--workspace or SCOREGATE_WORKSPACE says where it is)"
+         (--workspace or SCOREGATE_WORKSPACE says where it is, and whether by `http` or `https`)"
     )]
     Unreachable {
         /// Its base URL.

@@ -42,6 +42,7 @@ impl Apart {
 }
 
 /// For how long the workspace is away: a moment, or as long as `make test-long` says.
+#[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
 fn outage() -> Duration {
     let seconds = std::env::var("SCOREGATE_OUTAGE_SECONDS");
     Duration::from_secs(seconds.map_or(2, |seconds| seconds.parse().unwrap()))

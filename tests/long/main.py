@@ -5,6 +5,8 @@ Prints each test as `cargo test` does. Everything else is in `make test`.
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -28,10 +30,18 @@ def outage_of_the_workspace(tally: Tally) -> None:
     test_program(tally, "long", *command, whole=False)
 
 
+def outages_of_the_database(tally: Tally) -> None:
+    title("a minute each without the database: gone, locked, full")
+    environment = os.environ | {"SCOREGATE_OUTAGE_SECONDS": "60"}
+    done = subprocess.run([sys.executable, ROOT / "tests" / "test_outage.py"], env=environment)
+    tally.check("outages of the database", f"exit status {done.returncode}" if done.returncode else None)
+
+
 def main() -> int:
     tally = Tally()
     regenerations(tally)
     outage_of_the_workspace(tally)
+    outages_of_the_database(tally)
     return tally.end()
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests"), str(ROOT / "tests" / "sdk_v1")]
 
 from harness import Process, Processes, built, ended_by_signals, free_port, wait_until  # noqa: E402
 from load import Calls, Load  # noqa: E402
@@ -219,7 +219,8 @@ def unlike(seen: Counter[Any], only: Any) -> str | None:
 
 
 def by_reason(lines: list[dict[str, Any]]) -> dict[str, int]:
-    return dict(Counter(f"{line['status']} {line['reason']}" for line in lines))
+    """Where the gate gave no reason, there is Envoy's."""
+    return dict(Counter(f"{line['status']} {line['reason'] or line['details']}" for line in lines))
 
 
 def in_background(function: Callable[..., Any], *arguments: Any) -> Future[Any]:

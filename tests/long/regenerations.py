@@ -154,8 +154,7 @@ class Tests:
         return [outcome.problem(), unlike(seen, (401, 401, 200, False))]
 
     def a_gate_that_stands_still_is_waited_for(self) -> Problems:
-        """Its Envoy gets no answer meanwhile, so the load goes to the others."""
-        still, *others = self.fronts
+        still, *others = self.spare_the_first()
         seen: Counter[object] = Counter()
         with stopped(still.gate):
             regeneration = self.rotation.begin(others)
@@ -165,7 +164,7 @@ class Tests:
         return [outcome.problem(), unlike(seen, (503, False))]
 
     def a_gate_that_does_not_confirm_in_time_is_named(self) -> Problems:
-        still, *others = self.fronts
+        still, *others = self.spare_the_first()
         with stopped(still.gate):
             regeneration = self.rotation.begin(others)
             error = regeneration.end.exception().message
@@ -174,6 +173,11 @@ class Tests:
         missing = [f"the error does not say {text}" for text in ("TimedOut", still.name, "changed") if text not in error]
         named = [f"the error names {front.name}" for front in others if front.name in error]
         return [self.rotation.outcome(regeneration).problem(), *missing, *named]
+
+    def spare_the_first(self) -> list[Front]:
+        """Takes the load away from the first gate, before it is stopped: its Envoy would get no answer."""
+        self.rotation.use(self.rotation.keys["Primary"], self.fronts[1:])
+        return self.fronts
 
     def the_other_key_never_fails(self) -> Problems:
         """In all that was done before."""

@@ -63,8 +63,8 @@ pub use audit::{
     AuditAction, AuditEntry, AuditFilter, AuditRecord, AuditTarget, AuditedService, Origin, UnknownAction,
 };
 pub use domain::{
-    AuthFlags, IssuedToken, KeyPair, ListedKeys, NewService, Operation, OperationState, Order, Page, Patch,
-    Principal, Role, ServiceFilter, ServiceRecord, WorkspaceError,
+    AuthFlags, IssuedToken, KeyPair, ListedKeys, NewKey, NewService, Operation, OperationState, Order, Page,
+    Patch, Principal, Role, ServiceFilter, ServiceRecord, WorkspaceError,
 };
 pub use gates::GateStatus;
 pub use issues::{Issue, IssueCount, IssueEvent, PrincipalIssues, ServiceIssues};

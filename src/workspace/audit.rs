@@ -21,6 +21,8 @@ pub struct Origin {
     pub principal: String,
     /// The role that it had; `local` has none.
     pub role: Option<Role>,
+    /// When the principal was made, which tells it apart from an earlier one of its name. Not stored.
+    pub since: Option<Timestamp>,
     /// IP address and port of the connection's other end, `unix`, or [`Origin::LOCAL`].
     pub remote: String,
     /// The `x-request-id` of the answer.
@@ -35,7 +37,7 @@ impl Origin {
     #[must_use]
     pub fn local() -> Self {
         let local = || Self::LOCAL.to_owned();
-        Self { principal: local(), role: None, remote: local(), request_id: None }
+        Self { principal: local(), role: None, since: None, remote: local(), request_id: None }
     }
 
     /// A request of the REST.
@@ -44,6 +46,7 @@ impl Origin {
         Self {
             principal: principal.name.clone(),
             role: Some(principal.role),
+            since: Some(principal.created_at),
             remote: peer.to_string(),
             request_id: Some(request_id),
         }
@@ -302,15 +305,14 @@ impl Workspace {
 
     /// Forgets what is older than the retention, a bounded part at a time.
     pub(super) async fn prune_audit(&self) {
-        let Some(retention) = self.inner.audit_retention else { return };
+        let Some(retention) = self.inner.audit_retention.filter(|_| self.store_problem().is_none()) else {
+            return;
+        };
         let before = timestamp(self.now().saturating_sub(retention));
         match self.inner.store.prune_audit(before).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, %before, "old audit records were deleted"),
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "old audit records could not be deleted");
-            }
+            Err(error) => self.note_failure(&error),
         }
     }
 }

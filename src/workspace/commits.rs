@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use scoregate_authz::Version;
 use tokio::sync::OwnedMutexGuard;
 
 use super::domain::{Operation, WorkspaceError};
@@ -41,27 +40,28 @@ impl Workspace {
 
     async fn commit_and_publish(&self, mut change: Change) -> Result<Committed, CommitError> {
         let before = self.image();
-        change.entries.retain(|write| !is_unchanged(&before, write));
+        let unchanged: Vec<_> = change.entries.extract_if(.., |write| is_unchanged(&before, write)).collect();
+        if let Some(row) = change.operation.as_mut().filter(|_| change.entries.is_empty()) {
+            // Gates need not confirm what tells them nothing: those that enforce what is in force already count.
+            row.waiting_for.clear();
+        }
         let Change { services, keys, entries, operation: row, .. } = change.clone();
-        let version = self.inner.store.commit(change).await.inspect_err(|error| {
+        let version = self.inner.store.commit(change, Some(before.version())).await.inspect_err(|error| {
             if let CommitError::Store(error) = error {
                 self.note_failure(error);
             }
         })?;
         self.inner.series.changes.inc();
+        self.inner.directory.apply(services, keys);
+        let enforced_by = if entries.is_empty() { before.last_change(&unchanged) } else { version };
         let id = row.as_ref().map(|row| row.operation.id);
         let mut operation = row.map(|mut row| {
             row.operation.revision = version.revision;
             let operation = row.operation.clone();
-            self.begin_operation(row, version);
+            self.begin_operation(row, enforced_by);
             operation
         });
-        if version == next(before.version()) {
-            self.inner.directory.apply(services, keys);
-            self.publish(before.after(version, entries, timestamp(self.now())));
-        } else {
-            self.catch_up().await.inspect_err(|error| self.note_failure(error))?;
-        }
+        self.publish(before.after(version, entries, timestamp(self.now())));
         let ended = self.end_due_operations().await;
         if let Some(ended) = ended.into_iter().find(|ended| Some(ended.id) == id) {
             operation = Some(ended);
@@ -96,10 +96,6 @@ where
 {
     let ended = tokio::spawn(work).await;
     ended.map_err(|error| StoreError::Database(error.into()))?
-}
-
-fn next(version: Version) -> Version {
-    Version { revision: version.revision + 1, ..version }
 }
 
 /// An entry that is written as it is would make every gate work for nothing.

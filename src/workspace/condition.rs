@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use super::audit::Origin;
 use super::domain::WorkspaceError;
 use super::image::Image;
 use super::store::{State, StoreError};
@@ -31,15 +32,29 @@ impl Default for Condition {
 }
 
 impl Workspace {
-    /// Waits until no other change is under way.
+    /// Waits until no other change is under way, on behalf of whoever wants to change something.
     ///
     /// # Errors
-    /// The store is known not to work. It is not tried, so that the answer is quick.
-    pub(super) async fn turn(&self) -> Result<Turn, WorkspaceError> {
-        let turn = self.unconditional_turn().await;
-        match self.store_problem() {
-            None => Ok(turn),
-            Some(problem) => Err(StoreError::Down(problem).into()),
+    /// The store is known not to work: it is not tried, so that the answer is quick. Or who asks was deleted meanwhile.
+    pub(super) async fn turn(&self, origin: &Origin) -> Result<Turn, WorkspaceError> {
+        let mut condition = self.inner.condition.0.subscribe();
+        let turn = tokio::select! {
+            biased;
+            down = condition.wait_for(Option::is_some) => Err(down.ok().and_then(|down| down.clone())),
+            turn = self.unconditional_turn() => Ok(turn),
+        };
+        let turn = turn.map_err(|problem| StoreError::Down(problem.unwrap_or_default()))?;
+        if self.is_there(origin) {
+            Ok(turn)
+        } else {
+            Err(WorkspaceError::PrincipalGone(origin.principal.clone()))
+        }
+    }
+
+    fn is_there(&self, origin: &Origin) -> bool {
+        match (origin.role, origin.since) {
+            (Some(role), Some(since)) => self.inner.roster.has(&origin.principal, role, since),
+            _ => true,
         }
     }
 
@@ -92,22 +107,36 @@ impl Workspace {
     async fn try_store(&self) {
         if self.store_problem().is_some() {
             self.recover().await;
-        } else if let Err(error) = self.inner.store.probe(false).await {
+        } else if let Err(error) = self.look_at_store().await {
             self.note_failure(&error);
         }
     }
 
-    async fn recover(&self) {
+    /// A version that is not memory's is that of a commit that is just being published, or of another database.
+    async fn look_at_store(&self) -> Result<(), StoreError> {
+        if self.inner.store.probe(false).await? == self.image().version() {
+            return Ok(());
+        }
         let _turn = self.unconditional_turn().await;
-        let recovered = match self.inner.store.probe(true).await {
-            Ok(()) => self.catch_up().await,
-            Err(error) => Err(error),
+        let found = self.inner.store.probe(false).await?;
+        let expected = self.image().version();
+        if found == expected { Ok(()) } else { Err(StoreError::OutOfStep { expected, found }) }
+    }
+
+    /// The turn is taken late: who waits for it is refused meanwhile, and need not wait for the probe.
+    async fn recover(&self) {
+        let recovered = async {
+            self.inner.store.probe(true).await?;
+            let turn = self.unconditional_turn().await;
+            self.catch_up().await?;
+            Ok::<_, StoreError>(turn)
         };
-        match recovered {
-            Ok(()) => {
+        match recovered.await {
+            Ok(turn) => {
                 self.inner.condition.0.send_replace(None);
                 self.inner.series.store_up.set(1);
                 tracing::info!("the store works again: changes are accepted");
+                drop(turn);
                 self.end_due_operations().await;
             }
             Err(error) => {
@@ -124,9 +153,10 @@ impl Workspace {
         let held = self.image().version();
         if version < held {
             // Gates never go back.
-            return Err(StoreError::Corrupt { column: "revision" });
+            return Err(StoreError::OutOfStep { expected: held, found: version });
         }
         self.inner.roster.replace(principals);
+        self.inner.gates.end_where(|principal| !self.inner.roster.knows(principal));
         if version > held {
             tracing::warn!(from = %held, to = %version, "the store is ahead of memory: a failed commit was done");
             self.inner.directory.replace(services);

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use scoregate_authz::{
     AuthMode, AuthModeError, ComputeType, InvalidKey, PlainKey, ServiceName, ServiceUid, Slot,
 };
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -106,6 +107,17 @@ impl Patch {
     pub fn is_policy(&self) -> bool {
         self.auth != AuthFlags::default() || self.hosts.is_some() || self.path_prefixes.is_some()
     }
+}
+
+/// What a key is replaced by.
+#[derive(Debug, Clone)]
+pub enum NewKey {
+    /// A random one.
+    Random,
+    /// A random one, if the present one is this: whoever asks may have seen an older one.
+    RandomFor(SecretString),
+    /// This one.
+    Chosen(PlainKey),
 }
 
 /// Both keys of a service.
@@ -311,6 +323,17 @@ pub enum WorkspaceError {
     /// No such operation.
     #[error("there is no operation `{0}`")]
     UnknownOperation(Uuid),
+    /// Whoever asked for a change was deleted before it was its turn.
+    #[error("the principal `{0}` is not there any more")]
+    PrincipalGone(String),
+    /// A key was replaced since it was read.
+    #[error("the {slot} key of `{name}` has changed since it was read: read the keys again")]
+    StaleKey {
+        /// The service.
+        name: ServiceName,
+        /// Which key.
+        slot: Slot,
+    },
     /// The name is taken.
     #[error("a service named `{0}` exists already")]
     ServiceExists(ServiceName),

@@ -121,9 +121,9 @@ impl Gates {
         connected.map(|gate| gate.key().clone()).chain(expected).collect()
     }
 
-    /// Ends the connections of a principal.
-    pub(super) fn end_of(&self, principal: &str) {
-        self.connected.iter().filter(|gate| gate.principal == principal).for_each(|gate| gate.end.cancel());
+    /// Ends the connections of the principals of which something holds.
+    pub(super) fn end_where(&self, holds: impl Fn(&str) -> bool) {
+        self.connected.iter().filter(|gate| holds(&gate.principal)).for_each(|gate| gate.end.cancel());
     }
 
     /// All of them, by name.

@@ -94,6 +94,12 @@ impl Image {
         self.by_revision.range((revision.saturating_add(1), first)..).map(|(_, entry)| entry.as_ref())
     }
 
+    /// The version at which the last of these entries became what it is.
+    pub(super) fn last_change(&self, entries: &[EntryWrite]) -> Version {
+        let revision = |write: &EntryWrite| self.entries.get(&write.id).map(|entry| entry.row.revision);
+        Version { revision: entries.iter().filter_map(revision).max().unwrap_or_default(), ..self.version }
+    }
+
     /// The content of an entry that exists.
     pub(super) fn content(&self, id: &EntryId) -> Option<&[u8]> {
         let entry = self.entries.get(id).filter(|entry| !entry.row.deleted)?;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use scoregate_authz::{PlainKey, ServiceUid, Slot};
+use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use super::audit::{self, AuditAction, Origin};
 use super::directory::IssuingService;
-use super::domain::{KeyPair, ListedKeys, Operation, Principal, ServiceRecord, WorkspaceError};
+use super::domain::{KeyPair, ListedKeys, NewKey, Operation, Principal, ServiceRecord, WorkspaceError};
 use super::issues::IssueEvent;
 use super::keyring::{KeyringError, Location, Sealed};
 use super::services::{check_keys, refusal};
@@ -49,26 +50,33 @@ impl Workspace {
         service.ok_or_else(|| WorkspaceError::UnknownService(name.to_owned()))
     }
 
-    /// Replaces one key, by a random one or the chosen one; the other goes on working. The operation tells when no gate
-    /// accepts the old one any more.
+    /// Replaces one key; the other goes on working. The operation tells when no gate accepts the old one any more.
     ///
     /// # Errors
-    /// There is no service of this name, or the other key is the same.
+    /// There is no service of this name, the other key is the same, or the present one is not the expected one.
     pub async fn regenerate_key(
         &self,
         origin: &Origin,
         name: &str,
         slot: Slot,
-        chosen: Option<PlainKey>,
+        new: NewKey,
     ) -> Result<Operation, WorkspaceError> {
+        let (expected, chosen) = match new {
+            NewKey::Random => (None, None),
+            NewKey::RandomFor(expected) => (Some(expected), None),
+            NewKey::Chosen(chosen) => (None, Some(chosen)),
+        };
         let details = audit::details([("slot", slot.as_str().into()), ("chosen", chosen.is_some().into())]);
         let key = chosen_or_new(chosen)?;
-        let turn = self.turn().await?;
+        let turn = self.turn(origin).await?;
         let before = self.service(name).await?;
         let mut keys = self.keys_of(&before).await?;
-        match slot {
-            Slot::Primary => keys.primary = key,
-            Slot::Secondary => keys.secondary = key,
+        let replaced = match slot {
+            Slot::Primary => std::mem::replace(&mut keys.primary, key),
+            Slot::Secondary => std::mem::replace(&mut keys.secondary, key),
+        };
+        if expected.is_some_and(|expected| expected.expose_secret() != replaced.expose()) {
+            return Err(WorkspaceError::StaleKey { name: before.name, slot });
         }
         check_keys(&before.name, &keys)?;
         let record = ServiceRecord { updated_at: timestamp(self.now()), ..before.clone() };

@@ -281,7 +281,7 @@ impl Opening<'_> {
     }
 
     async fn commit(&self, change: Change) -> Result<u64, OpenError> {
-        let committed = self.store.commit(change).await.map_err(|error| match error {
+        let committed = self.store.commit(change, None).await.map_err(|error| match error {
             CommitError::Store(error) => self.failed(error),
             other => self.failed(StoreError::Database(other.into())),
         })?;

@@ -38,6 +38,12 @@ impl Workspace {
         self.inner.roster.with_credential(&hash).map(|principal| (hash, principal))
     }
 
+    /// Whether a principal is still there, with the role that it had.
+    #[must_use]
+    pub fn knows(&self, principal: &Principal) -> bool {
+        self.inner.roster.has(&principal.name, principal.role, principal.created_at)
+    }
+
     /// All principals, by name.
     #[must_use]
     pub fn principals(&self) -> Vec<Principal> {
@@ -59,9 +65,9 @@ impl Workspace {
         let credential = new_credential()?;
         let hash = hash(credential.expose_secret());
         let audit = self.principal_record(origin, AuditAction::PrincipalCreated, &principal);
-        let (workspace, new) = (self.clone(), principal.clone());
+        let (workspace, origin, new) = (self.clone(), origin.clone(), principal.clone());
         to_its_end(async move {
-            let _turn = workspace.turn().await?;
+            let _turn = workspace.turn(&origin).await?;
             let created = workspace.inner.store.create_principal(&new, &hash, &audit).await;
             created.map_err(|error| workspace.refusal(error, &new.name))?;
             workspace.inner.roster.put(hash, new);
@@ -80,9 +86,9 @@ impl Workspace {
         let target = AuditTarget::Principal(name.to_owned());
         // The store adds which role it had.
         let audit = self.record(origin, AuditAction::PrincipalDeleted, target, audit::details([]));
-        let (workspace, gone) = (self.clone(), name.to_owned());
+        let (workspace, origin, gone) = (self.clone(), origin.clone(), name.to_owned());
         let role = to_its_end(async move {
-            let _turn = workspace.turn().await?;
+            let _turn = workspace.turn(&origin).await?;
             let deleted = workspace.inner.store.delete_principal(&gone, audit).await;
             let role = deleted.map_err(|error| workspace.refusal(error, &gone))?;
             workspace.inner.roster.remove(&gone);
@@ -91,7 +97,7 @@ impl Workspace {
         })
         .await?;
         if role == Role::Gate {
-            self.inner.gates.end_of(name);
+            self.inner.gates.end_where(|principal| principal == name);
         }
         tracing::info!(principal = name, role = role.as_str(), "principal deleted");
         Ok(())
@@ -127,9 +133,9 @@ impl Workspace {
         let principal = self.new_principal(OWNER, Role::Owner);
         let hash = hash(credential.expose_secret());
         let audit = self.principal_record(origin, action, &principal);
-        let workspace = self.clone();
+        let (workspace, origin) = (self.clone(), origin.clone());
         to_its_end(async move {
-            let _turn = workspace.turn().await?;
+            let _turn = workspace.turn(&origin).await?;
             let written = workspace.inner.store.replace_principal(&principal, &hash, &audit).await;
             written.inspect_err(|error| workspace.note_failure(error))?;
             workspace.inner.roster.put(hash, principal);

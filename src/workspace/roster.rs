@@ -1,6 +1,7 @@
 //! All principals by the hashes of their credentials: from memory, so that callers are known while the store is away.
 
 use dashmap::DashMap;
+use jiff::Timestamp;
 
 use super::domain::{Principal, Role};
 use super::store::CredentialHash;
@@ -30,6 +31,17 @@ impl Roster {
         let mut principals: Vec<_> = self.0.iter().map(|principal| principal.clone()).collect();
         principals.sort_by(|a, b| a.name.cmp(&b.name));
         principals
+    }
+
+    /// Whether the principal that was made then is still there, in that role.
+    pub(super) fn has(&self, name: &str, role: Role, since: Timestamp) -> bool {
+        let is_it = |one: &Principal| one.name == name && one.role == role && one.created_at == since;
+        self.0.iter().any(|principal| is_it(&principal))
+    }
+
+    /// Whether there is a principal of this name.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.0.iter().any(|principal| principal.name == name)
     }
 
     pub(super) fn has_owner(&self) -> bool {

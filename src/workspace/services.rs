@@ -73,7 +73,7 @@ impl Workspace {
     ) -> Result<(ServiceRecord, Operation), WorkspaceError> {
         let name = new.name.clone();
         let keys = new_keys(&new)?;
-        let turn = self.turn().await?;
+        let turn = self.turn(origin).await?;
         let mut record = self.new_record(new)?;
         let mut change = Change::recorded(vec![self.creation_record(origin, &record)]);
         self.add_creation(&record, &keys, &mut change)?;
@@ -89,7 +89,7 @@ impl Workspace {
     /// # Errors
     /// Those of [`Workspace::create_service`], for the first one that has one.
     pub async fn create_services(&self, origin: &Origin, new: Vec<NewService>) -> Result<(), WorkspaceError> {
-        let turn = self.turn().await?;
+        let turn = self.turn(origin).await?;
         let mut change = Change::recorded(Vec::with_capacity(new.len()));
         for new in new {
             let keys = new_keys(&new)?;
@@ -155,15 +155,26 @@ impl Workspace {
         patch: Patch,
         operation: Option<OperationRow>,
     ) -> Result<(ServiceRecord, Option<Operation>), WorkspaceError> {
-        let turn = self.turn().await?;
+        let turn = self.turn(origin).await?;
         let before = self.service(name).await?;
         let keys = self.keys_of(&before).await?;
         let mut record = self.patched(&before, patch)?;
+        let is_same = ServiceRecord { updated_at: before.updated_at, ..record.clone() } == before;
+        if is_same && operation.is_none() {
+            return Ok((before, None));
+        }
+        let entries = vec![policy::service_entry(&record, &keys, &self.inner.pepper)];
+        if is_same {
+            // Nothing is written but the operation: what is in force may still have to reach a gate.
+            let change = Change { entries, operation, ..Change::recorded(Vec::new()) };
+            let committed = self.commit(turn, change).await.map_err(refusal)?;
+            return Ok((before, committed.operation));
+        }
         warn_if_open(&record, Some(before.auth_mode));
         let details = audit::of_update(&before, &record);
         let audit = self.service_record(origin, AuditAction::ServiceUpdated, &record, details);
         let change = Change {
-            entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
+            entries,
             services: vec![ServiceWrite::Update {
                 record: Box::new(record.clone()),
                 expected: before.revision,
@@ -185,7 +196,7 @@ impl Workspace {
         origin: &Origin,
         name: &str,
     ) -> Result<Option<Operation>, WorkspaceError> {
-        let turn = self.turn().await?;
+        let turn = self.turn(origin).await?;
         let Some(record) = self.inner.store.service(name).await? else { return Ok(None) };
         let operation =
             self.new_operation("Delete", &record.name, format!("`{}` has been deleted", record.name));

@@ -33,6 +33,14 @@ pub enum StoreError {
     /// The file is not where it was, or another one is in its place.
     #[error("the database is not the file that was opened: it was moved, deleted or replaced")]
     Gone,
+    /// Another process wrote to it, or it is a copy of another moment.
+    #[error("the database is at {found}, and not at {expected} as this process left it")]
+    OutOfStep {
+        /// As memory has it.
+        expected: Version,
+        /// As the database has it.
+        found: Version,
+    },
     /// It has not worked lately, and is not tried again before it is known to.
     #[error("the database does not work: {0}")]
     Down(String),
@@ -233,14 +241,15 @@ pub(super) trait Store: Debug + Send + Sync {
     /// Ids of all master keys that sealed values need.
     async fn master_key_ids(&self) -> Result<Vec<String>, StoreError>;
 
-    /// Commits a change and says which version it made.
-    async fn commit(&self, change: Change) -> Result<Version, CommitError>;
+    /// Commits a change, and says which version it made: the one next to `after`, where that is said.
+    async fn commit(&self, change: Change, after: Option<Version>) -> Result<Version, CommitError>;
 
     /// All that is held in memory.
     async fn state(&self) -> Result<State, StoreError>;
 
-    /// Whether changes would be stored: their lock can be had and, if it is to `write`, something is written.
-    async fn probe(&self, write: bool) -> Result<(), StoreError>;
+    /// Whether changes would be stored: their lock can be had and, if it is to `write`, something is written. Says which
+    /// version is stored.
+    async fn probe(&self, write: bool) -> Result<Version, StoreError>;
 
     /// A service by name.
     async fn service(&self, name: &str) -> Result<Option<ServiceRecord>, StoreError>;

@@ -4,6 +4,8 @@ use reqwest::Method;
 use scoregate::workspace::http::{Access, Route, routes};
 use scoregate::workspace::{Origin, Role};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::{Answer, TestWorkspace};
 
@@ -219,4 +221,27 @@ async fn every_answer_has_an_id_of_its_own_that_its_error_repeats() {
     assert_ne!(first.header("x-request-id"), second.header("x-request-id"));
     assert_eq!(first.body["correlation"]["RequestId"], first.header("x-request-id"));
     assert!(!test.get("/services").await.header("x-request-id").is_empty());
+}
+
+/// A body may take its time, and its sender may be deleted meanwhile.
+#[tokio::test]
+async fn a_principal_that_is_deleted_while_it_sends_changes_nothing() {
+    let test = TestWorkspace::start().await;
+    let leaked = test.principal(Role::Owner).await;
+    let (begin, end) = (r#"{"name":"back"#, r#"door","role":"owner"}"#);
+    let head = format!(
+        "POST /scoregate/v1/principals HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {leaked}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{begin}",
+        begin.len() + end.len()
+    );
+    let mut connection = TcpStream::connect(test.base.trim_start_matches("http://")).await.unwrap();
+    connection.write_all(head.as_bytes()).await.unwrap();
+    // So that the head has been read, and its credential accepted.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    test.workspace.delete_principal(&Origin::local(), "a-owner").await.unwrap();
+    connection.write_all(end.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    connection.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
+    assert!(test.workspace.principals().iter().all(|principal| principal.name != "backdoor"));
 }

@@ -36,12 +36,12 @@ fn call(method: Method, route: &'static str, body: Value, action: Option<&'stati
 /// A call of each route that is no `GET`, on a workspace with the services `svc` and `token` and the principal `robot`.
 fn calls() -> Vec<Call> {
     let new = json!({ "name": "new", "computeType": "AKS" });
-    let over = json!({ "name": "svc", "computeType": "AKS", "overwrite": true });
+    let over = json!({ "name": "svc", "computeType": "AKS", "overwrite": true, "description": "over" });
     let tags = json!([{ "op": "replace", "path": "/kvTags", "value": { "a": "b" } }]);
     let open = json!([{ "op": "replace", "path": "/authEnabled", "value": false }]);
     let key = json!({ "keyType": "Primary" });
     let robot = json!({ "name": "robot-2", "role": "reader" });
-    let endpoint = json!({ "properties": { "authMode": "Key", "compute": "aks" } });
+    let endpoint = json!({ "properties": { "description": "over",  "authMode": "Key", "compute": "aks" } });
     let none = || json!({});
     vec![
         call(Method::POST, "/services", new.clone(), Some("service_created")),

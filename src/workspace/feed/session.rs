@@ -67,10 +67,15 @@ impl<'a> Session<'a> {
             workspace,
         };
         let end = CancellationToken::new();
-        if !session.register(principal, hello, held, end.clone()).await {
+        if !session.register(&principal, hello, held, end.clone()).await {
             return Status::already_exists(
                 "another principal's gate is connected under this name: set `gate.name`",
             );
+        }
+        // After it is registered: a deletion ends the feeds that are, and this one may have been accepted before it.
+        if !session.workspace.knows(&principal) {
+            session.forget().await;
+            return Status::unauthenticated("the principal of this gate is not there any more");
         }
         let status = tokio::select! {
             status = session.read(&mut incoming) => status,
@@ -87,7 +92,7 @@ impl<'a> Session<'a> {
 
     async fn register(
         &self,
-        principal: Principal,
+        principal: &Principal,
         hello: wire::Hello,
         held: Option<Version>,
         end: CancellationToken,
@@ -103,7 +108,7 @@ impl<'a> Session<'a> {
         let inner = &self.workspace.inner;
         let gate = ConnectedGate {
             version: hello.version,
-            principal: principal.name,
+            principal: principal.name.clone(),
             connection: self.connection,
             enforces: held,
             since: timestamp(self.workspace.now()),

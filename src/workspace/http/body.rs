@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use scoregate_authz::UniqueJson;
 use serde_json::Value;
 
 use super::Api;
+use super::access::Caller;
 use super::error::ApiError;
 
 /// Longest body, in bytes. A create request with all that Azure's clients put into it has a few thousand.
@@ -26,9 +27,9 @@ pub(super) struct JsonBody(pub(super) Value);
 impl FromRequest<Api> for JsonBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &Api) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         require(request.headers(), JSON)?;
-        parse(&read(request).await?).map(Self)
+        parse(&read(request, api).await?).map(Self)
     }
 }
 
@@ -38,9 +39,9 @@ pub(super) struct OptionalJsonBody(pub(super) Option<Value>);
 impl FromRequest<Api> for OptionalJsonBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &Api) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         let is_json = require(request.headers(), JSON);
-        let bytes = read(request).await?;
+        let bytes = read(request, api).await?;
         if bytes.is_empty() {
             return Ok(Self(None));
         }
@@ -55,9 +56,9 @@ pub(super) struct JsonPatchBody(pub(super) Value);
 impl FromRequest<Api> for JsonPatchBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &Api) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         require(request.headers(), JSON_PATCH)?;
-        parse(&read(request).await?).map(Self)
+        parse(&read(request, api).await?).map(Self)
     }
 }
 
@@ -67,7 +68,17 @@ fn require(headers: &HeaderMap, media_type: &'static str) -> Result<(), ApiError
     if essence.eq_ignore_ascii_case(media_type) { Ok(()) } else { Err(ApiError::MediaType(media_type)) }
 }
 
-async fn read(request: Request) -> Result<axum::body::Bytes, ApiError> {
+/// Whoever sends it was known at its beginning, and has to be at its end.
+async fn read(request: Request, api: &Api) -> Result<Bytes, ApiError> {
+    let caller = request.extensions().get::<Caller>().cloned();
+    let bytes = read_whole(request).await?;
+    match caller {
+        Some(Caller(principal)) if !api.workspace.knows(&principal) => Err(ApiError::Unauthenticated),
+        _ => Ok(bytes),
+    }
+}
+
+async fn read_whole(request: Request) -> Result<Bytes, ApiError> {
     let body = to_bytes(request.into_body(), MAX_LENGTH);
     match tokio::time::timeout(TIMEOUT, body).await {
         Ok(Ok(bytes)) => Ok(bytes),

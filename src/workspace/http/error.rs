@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use scoregate_authz::Slot;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -98,14 +97,6 @@ pub(super) enum ApiError {
         /// What is wrong with it. Never its value.
         problem: String,
     },
-    /// The key that is to be replaced is not the one that the client has read.
-    #[error("the {slot} key of `{name}` has changed since it was read: read the keys again")]
-    StaleKey {
-        /// The service.
-        name: String,
-        /// Which key.
-        slot: Slot,
-    },
     /// The workspace refused.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
@@ -141,7 +132,6 @@ impl ApiError {
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::UnknownPath | Self::ForeignScope | Self::Unknown { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::StaleKey { .. } => StatusCode::CONFLICT,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoSecret
@@ -279,7 +269,9 @@ fn workspace_status(error: &WorkspaceError) -> StatusCode {
         WorkspaceError::UnknownService(_)
         | WorkspaceError::UnknownPrincipal(_)
         | WorkspaceError::UnknownOperation(_) => StatusCode::NOT_FOUND,
+        WorkspaceError::PrincipalGone(_) => StatusCode::UNAUTHORIZED,
         WorkspaceError::ServiceExists(_)
+        | WorkspaceError::StaleKey { .. }
         | WorkspaceError::PrincipalExists(_)
         | WorkspaceError::LastOwner(_)
         | WorkspaceError::NotInTokenMode { .. }

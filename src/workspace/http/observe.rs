@@ -124,7 +124,6 @@ fn code(error: &ApiError) -> &'static str {
         | ApiError::MalformedJson { .. }
         | ApiError::DuplicateMember { .. } => "bad_body",
         ApiError::Invalid { .. } => "invalid",
-        ApiError::StaleKey { .. } => "stale_key",
         ApiError::Workspace(_) => "workspace",
     }
 }

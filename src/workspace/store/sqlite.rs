@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use scoregate_authz::{ServiceUid, Version};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::{
@@ -34,6 +34,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 const READERS: u32 = 4;
 /// For how long a connection waits for another one's lock, or for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for a probe. The first changes of an outage wait for it.
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A workspace's database in one file.
 #[derive(Debug)]
@@ -109,6 +111,25 @@ async fn is_usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Erro
     Ok(!connection.is_in_transaction())
 }
 
+async fn set_patience(connection: &mut SqliteConnection, patience: Duration) -> Result<(), StoreError> {
+    let pragma = format!("PRAGMA busy_timeout = {}", patience.as_millis());
+    sqlx::query(AssertSqlSafe(pragma)).execute(connection).await?;
+    Ok(())
+}
+
+async fn probe(connection: &mut SqliteConnection, write: bool) -> Result<Version, StoreError> {
+    let mut change = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let version =
+        rows::version(&sqlx::query("SELECT epoch, revision FROM workspace").fetch_one(&mut *change).await?)?;
+    if write {
+        sqlx::query("UPDATE workspace SET revision = revision").execute(&mut *change).await?;
+        change.commit().await?;
+    } else {
+        change.rollback().await?;
+    }
+    Ok(version)
+}
+
 /// SQLite gives its log the mode of the file.
 fn make_private(path: &Path) -> io::Result<()> {
     std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(|_| ())
@@ -147,8 +168,8 @@ impl Store for SqliteStore {
         Ok(query.fetch_all(&self.readers).await?)
     }
 
-    async fn commit(&self, change: Change) -> Result<Version, CommitError> {
-        write::commit(self.writer()?, change).await
+    async fn commit(&self, change: Change, after: Option<Version>) -> Result<Version, CommitError> {
+        write::commit(self.writer()?, change, after).await
     }
 
     async fn state(&self) -> Result<State, StoreError> {
@@ -175,14 +196,12 @@ impl Store for SqliteStore {
         })
     }
 
-    async fn probe(&self, write: bool) -> Result<(), StoreError> {
-        let mut change = self.writer()?.begin_with("BEGIN IMMEDIATE").await?;
-        if write {
-            sqlx::query("UPDATE workspace SET revision = revision").execute(&mut *change).await?;
-            return Ok(change.commit().await?);
-        }
-        sqlx::query("SELECT revision FROM workspace").fetch_one(&mut *change).await?;
-        Ok(change.rollback().await?)
+    async fn probe(&self, write: bool) -> Result<Version, StoreError> {
+        let mut connection = self.writer()?.acquire().await?;
+        set_patience(&mut connection, PROBE_PATIENCE).await?;
+        let version = probe(&mut connection, write).await;
+        set_patience(&mut connection, PATIENCE).await?;
+        version
     }
 
     async fn service(&self, name: &str) -> Result<Option<ServiceRecord>, StoreError> {

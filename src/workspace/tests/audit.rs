@@ -8,15 +8,17 @@ use serde_json::json;
 use super::fixture::{Fixture, flags, new_service};
 use crate::listen::Peer;
 use crate::workspace::{
-    AuditAction, AuditEntry, AuditFilter, AuditTarget, NewService, Origin, Patch, Principal, Role, Workspace,
-    WorkspaceError, timestamp,
+    AuditAction, AuditEntry, AuditFilter, AuditTarget, NewKey, NewService, Origin, Patch, Principal, Role,
+    Workspace, WorkspaceError, timestamp,
 };
 
 /// A request of a contributor.
 fn caller() -> Origin {
     let principal =
         Principal { name: "ci".to_owned(), role: Role::Contributor, created_at: Timestamp::UNIX_EPOCH };
-    Origin::of_request(&principal, Peer::Tcp("10.0.0.7:1234".parse().unwrap()), uuid::Uuid::from_u128(7))
+    let peer = Peer::Tcp("10.0.0.7:1234".parse().unwrap());
+    // Nobody looks whether the principal is there.
+    Origin { since: None, ..Origin::of_request(&principal, peer, uuid::Uuid::from_u128(7)) }
 }
 
 async fn all(workspace: &Workspace) -> Vec<AuditEntry> {
@@ -59,14 +61,15 @@ async fn each_change_leaves_one_record() {
         ..Patch::default()
     };
     workspace.update_service(by, "svc", patch.clone()).await.unwrap();
+    // What is so already is no change.
     workspace.update_service(by, "svc", patch).await.unwrap();
     for auth in [flags(false, true), flags(false, false)] {
         let patch = Patch { auth, ..Patch::default() };
         workspace.update_service_at_gates(by, &service.name, patch).await.unwrap();
     }
-    workspace.regenerate_key(by, "svc", Slot::Primary, None).await.unwrap();
+    workspace.regenerate_key(by, "svc", Slot::Primary, NewKey::Random).await.unwrap();
     let chosen = PlainKey::choose("chosen-by-the-caller").unwrap();
-    workspace.regenerate_key(by, "svc", Slot::Secondary, Some(chosen)).await.unwrap();
+    workspace.regenerate_key(by, "svc", Slot::Secondary, NewKey::Chosen(chosen)).await.unwrap();
     workspace.delete_service(by, "svc").await.unwrap();
     workspace.create_principal(by, "robot", Role::Reader).await.unwrap();
     workspace.delete_principal(by, "robot").await.unwrap();
@@ -78,15 +81,14 @@ async fn each_change_leaves_one_record() {
     4 ci service_created service svc at 2 {"authMode":"key","computeType":"AKS"}
     5 ci service_created service open at 3 {"authMode":"disabled","computeType":"AKS","opened":true}
     6 ci service_updated service svc at 4 {"changed":["description","tags","hosts","numReplicas"]}
-    7 ci service_updated service svc at 5 {"changed":[]}
-    8 ci service_updated service svc at 6 {"authMode":{"after":"token","before":"key"},"changed":["authMode"]}
-    9 ci service_updated service svc at 7 {"authMode":{"after":"disabled","before":"token"},"changed":["authMode"],"opened":true}
-    10 ci key_regenerated service svc at 8 {"chosen":false,"slot":"primary"}
-    11 ci key_regenerated service svc at 9 {"chosen":true,"slot":"secondary"}
-    12 ci service_deleted service svc at 10 {}
-    13 ci principal_created principal robot at - {"role":"reader"}
-    14 ci principal_deleted principal robot at - {"role":"reader"}
-    15 local owner_reset principal owner at - {"role":"owner"}
+    7 ci service_updated service svc at 5 {"authMode":{"after":"token","before":"key"},"changed":["authMode"]}
+    8 ci service_updated service svc at 6 {"authMode":{"after":"disabled","before":"token"},"changed":["authMode"],"opened":true}
+    9 ci key_regenerated service svc at 7 {"chosen":false,"slot":"primary"}
+    10 ci key_regenerated service svc at 8 {"chosen":true,"slot":"secondary"}
+    11 ci service_deleted service svc at 9 {}
+    12 ci principal_created principal robot at - {"role":"reader"}
+    13 ci principal_deleted principal robot at - {"role":"reader"}
+    14 local owner_reset principal owner at - {"role":"owner"}
     "#);
 }
 
@@ -172,7 +174,7 @@ async fn a_commit_that_fails_leaves_neither_change_nor_record(#[case] trigger: &
         let failed = match change {
             "create" => workspace.create_service(by, new_service("new")).await.err(),
             "update" => workspace.update_service_at_gates(by, &service.name, open).await.err(),
-            "regenerate" => workspace.regenerate_key(by, "svc", Slot::Primary, None).await.err(),
+            "regenerate" => workspace.regenerate_key(by, "svc", Slot::Primary, NewKey::Random).await.err(),
             _ => workspace.delete_service(by, "svc").await.err(),
         };
         assert!(matches!(failed, Some(WorkspaceError::Store(_))), "{change}: {failed:?}");
@@ -231,7 +233,7 @@ async fn what_is_refused_leaves_no_record() {
     assert!(workspace.create_service(by, same_place).await.is_err());
     let both = Patch { auth: flags(true, true), ..Patch::default() };
     assert!(workspace.update_service(by, "svc", both).await.is_err());
-    assert!(workspace.regenerate_key(by, "none", Slot::Primary, None).await.is_err());
+    assert!(workspace.regenerate_key(by, "none", Slot::Primary, NewKey::Random).await.is_err());
     assert_eq!(workspace.delete_service(by, "none").await.unwrap(), None);
     assert!(workspace.create_principal(by, "owner", Role::Reader).await.is_err());
     assert!(workspace.create_principal(by, Origin::LOCAL, Role::Reader).await.is_err());
@@ -263,7 +265,10 @@ async fn no_value_that_a_caller_chose_is_in_a_record() {
         ..Patch::default()
     };
     workspace.update_service(&caller(), "svc", patch).await.unwrap();
-    workspace.regenerate_key(&caller(), "svc", Slot::Primary, key("-c")).await.unwrap();
+    workspace
+        .regenerate_key(&caller(), "svc", Slot::Primary, NewKey::Chosen(key("-c").unwrap()))
+        .await
+        .unwrap();
     let (_, credential) = workspace.create_principal(&caller(), "robot", Role::Reader).await.unwrap();
     let records = format!("{:?}", all(&workspace).await);
     assert!(records.contains("computeName") && records.contains("properties"), "{records}");

@@ -7,7 +7,7 @@ use tonic::Code;
 
 use super::fixture::{Fixture, Served, TestGate, flags, new_service, now, until};
 use crate::proto::scoregate::policy::v1 as wire;
-use crate::workspace::{NewService, Origin, Patch, Role};
+use crate::workspace::{NewKey, NewService, Origin, Patch, Role};
 use wire::gate_message::Message as GateMessage;
 use wire::workspace_message::Message;
 
@@ -63,11 +63,11 @@ async fn a_gate_that_was_away_gets_only_what_changed() {
     let held = gate.snapshot.clone();
     let from = gate.version().revision;
     drop(gate);
-    before.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    before.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random).await.unwrap();
     before.stop().await;
 
     let after = Served::start(&fixture).await;
-    after.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    after.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random).await.unwrap();
     after.workspace.delete_service(&Origin::local(), "second").await.unwrap();
     let mut gate = after.gate_holding("g", held).await;
     let message = change(gate.take().await);
@@ -249,6 +249,21 @@ async fn a_gate_whose_principal_is_deleted_is_cut_off() {
         }
     };
     assert_eq!(ended.code(), Code::Aborted);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_gate_whose_principal_was_deleted_before_its_hello_gets_nothing() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let origin = Origin::local();
+    let (_, credential) = served.workspace.create_principal(&origin, "gone", Role::Gate).await.unwrap();
+    let silent = TestGate::silent(&served.address, credential.expose_secret(), None).await;
+    served.workspace.delete_principal(&origin, "gone").await.unwrap();
+    let mut gate = silent.unwrap();
+    gate.hello("g").await;
+    assert_eq!(gate.next().await.unwrap_err().code(), Code::Unauthenticated);
+    assert!(served.workspace.gates().is_empty());
     served.stop().await;
 }
 

@@ -191,26 +191,39 @@ impl TestGate {
         name: &str,
         held: Option<Snapshot>,
     ) -> Result<Self, Status> {
+        let mut gate = Self::silent(address, credential, held).await?;
+        gate.hello(name).await;
+        Ok(gate)
+    }
+
+    /// One that has not said anything yet.
+    pub(super) async fn silent(
+        address: &str,
+        credential: &str,
+        held: Option<Snapshot>,
+    ) -> Result<Self, Status> {
         let mut client = PolicyFeedClient::connect(address.to_owned()).await.unwrap();
         let (outgoing, messages) = mpsc::channel(8);
         let mut request = Request::new(ReceiverStream::new(messages));
         let bearer = format!("Bearer {credential}").parse().unwrap();
         request.metadata_mut().insert("authorization", bearer);
         let incoming = client.subscribe(request).await?.into_inner();
-        let version = held.as_ref().map(Snapshot::version).unwrap_or_default();
+        Ok(Self { peppers: Peppers::new(vec![pepper(7)]).unwrap(), snapshot: held, outgoing, incoming })
+    }
+
+    pub(super) async fn hello(&mut self, name: &str) {
+        let held = self.snapshot.as_ref();
+        let version = held.map(Snapshot::version).unwrap_or_default();
         let hello = wire::Hello {
             gate: name.to_owned(),
             version: "test".to_owned(),
-            workspace: held.as_ref().map_or("", |held| held.workspace()).to_owned(),
+            workspace: held.map_or("", |held| held.workspace()).to_owned(),
             epoch: version.epoch,
             revision: version.revision,
-            state_hash: held.as_ref().map_or(Vec::new(), |held| held.state_hash().0.to_vec()),
+            state_hash: held.map_or(Vec::new(), |held| held.state_hash().0.to_vec()),
             pepper_ids: vec![pepper(7).id().to_owned()],
         };
-        let mut gate =
-            Self { peppers: Peppers::new(vec![pepper(7)]).unwrap(), snapshot: held, outgoing, incoming };
-        gate.say(wire::gate_message::Message::Hello(hello)).await;
-        Ok(gate)
+        self.say(wire::gate_message::Message::Hello(hello)).await;
     }
 
     pub(super) async fn say(&mut self, message: wire::gate_message::Message) {

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use scoregate_authz::Slot;
+use scoregate_authz::{PlainKey, Slot};
 use uuid::Uuid;
 
 use super::fixture::{Fixture, Served, new_service, now, until};
-use crate::workspace::{Operation, OperationState, Origin, Workspace, WorkspaceError};
+use crate::workspace::{NewKey, Operation, OperationState, Origin, Patch, Workspace, WorkspaceError};
 
 async fn state(workspace: &Workspace, operation: &Operation) -> OperationState {
     workspace.operation(operation.id).await.unwrap().state
@@ -20,7 +20,8 @@ async fn without_gates_it_has_succeeded_at_once() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
     workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
-    let operation = workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    let operation =
+        workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random).await.unwrap();
     assert_eq!(operation.operation_type, "RegenerateKeys");
     assert_eq!((operation.state, operation.error.as_ref()), (OperationState::Succeeded, None));
     assert!(operation.ended_at.is_some());
@@ -48,7 +49,7 @@ async fn t061_regenerate_succeeds_when_no_gate_accepts_the_old_key() {
     for _ in 0..20 {
         let old = workspace.keys("first").unwrap();
         let operation =
-            workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+            workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random).await.unwrap();
         assert_eq!(operation.state, OperationState::Running);
         let new = workspace.keys("first").unwrap();
         for gate in &mut gates {
@@ -77,7 +78,8 @@ async fn a_gate_that_does_not_confirm_is_named_after_the_time() {
     quick.take().await;
     slow.take().await;
     until("all are connected", async || workspace.gates().len() == 3).await;
-    let operation = workspace.regenerate_key(&Origin::local(), "first", Slot::Secondary, None).await.unwrap();
+    let operation =
+        workspace.regenerate_key(&Origin::local(), "first", Slot::Secondary, NewKey::Random).await.unwrap();
     quick.follow_to(operation.revision).await;
     quick.ack().await;
     // It decides from memory still, and so it is waited for.
@@ -107,7 +109,8 @@ async fn a_gate_that_connects_meanwhile_is_waited_for() {
     let mut first = served.gate("first").await;
     first.follow_to(made.revision).await;
     let old = first.snapshot.clone();
-    let operation = workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    let operation =
+        workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random).await.unwrap();
     let mut second = served.gate_holding("second", old).await;
     second.follow_to(operation.revision).await;
     first.follow_to(operation.revision).await;
@@ -126,8 +129,11 @@ async fn it_goes_on_after_a_restart() {
     let (made, _) = before.workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let mut gate = before.gate("g").await;
     gate.follow_to(made.revision).await;
-    let operation =
-        before.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    let operation = before
+        .workspace
+        .regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random)
+        .await
+        .unwrap();
     before.stop().await;
 
     let after = Served::start(&fixture).await;
@@ -146,8 +152,11 @@ async fn it_goes_on_after_a_restart_with_a_gate_that_has_it_already() {
     let (made, _) = before.workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let mut gate = before.gate("g").await;
     gate.follow_to(made.revision).await;
-    let operation =
-        before.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    let operation = before
+        .workspace
+        .regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random)
+        .await
+        .unwrap();
     gate.follow_to(operation.revision).await;
     before.stop().await;
     let after = Served::start(&fixture).await;
@@ -163,8 +172,11 @@ async fn it_has_timed_out_after_a_restart_that_took_too_long() {
     before.workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let mut gate = before.gate("g").await;
     gate.take().await;
-    let operation =
-        before.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    let operation = before
+        .workspace
+        .regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random)
+        .await
+        .unwrap();
     before.stop().await;
     fixture.clock.advance(Duration::from_secs(60));
     let after = fixture.open().await;
@@ -187,8 +199,11 @@ async fn after_a_restart_the_gates_from_before_are_waited_for() {
     before.stop().await;
 
     let after = Served::start(&fixture).await;
-    let operation =
-        after.workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    let operation = after
+        .workspace
+        .regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random)
+        .await
+        .unwrap();
     assert_eq!(operation.state, OperationState::Running, "`g` has the old key still");
     let mut gate = after.gate_holding("g", gate.snapshot).await;
     gate.follow_to(operation.revision).await;
@@ -199,7 +214,8 @@ async fn after_a_restart_the_gates_from_before_are_waited_for() {
     fixture.clock.advance(Duration::from_secs(1));
     let later = fixture.open().await;
     fixture.clock.advance(Duration::from_secs(30));
-    let operation = later.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    let operation =
+        later.regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random).await.unwrap();
     assert_eq!(operation.state, OperationState::Succeeded, "`g` has not come back in time");
 }
 
@@ -214,4 +230,33 @@ async fn ended_ones_are_forgotten_after_a_week() {
     fixture.clock.advance(Duration::from_secs(1));
     workspace.prune_operations().await;
     assert!(workspace.operation(operation.id).await.is_err());
+}
+
+#[tokio::test]
+async fn a_change_that_tells_gates_nothing_waits_for_what_was_told_before_only() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let workspace = &served.workspace;
+    let (service, _) = workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    let mut gate = served.gate("a").await;
+    gate.take().await;
+    gate.ack().await;
+    until("the gate has confirmed", async || {
+        workspace.gates().iter().all(|gate| gate.enforces == Some(workspace.image().version()))
+    })
+    .await;
+    let tags = Patch { tags: Some([("a".to_owned(), "b".to_owned())].into()), ..Patch::default() };
+    let update = workspace.update_service_at_gates(&Origin::local(), &service.name, tags).await;
+    assert_eq!(update.unwrap().1.state, OperationState::Succeeded);
+
+    // The same key once more, as after an answer that was lost: the gate has not heard of the first time yet.
+    let chosen = || NewKey::Chosen(PlainKey::choose("chosen-by-the-caller").unwrap());
+    let origin = Origin::local();
+    let first = workspace.regenerate_key(&origin, "first", Slot::Primary, chosen()).await.unwrap();
+    let again = workspace.regenerate_key(&origin, "first", Slot::Primary, chosen()).await.unwrap();
+    assert_eq!((first.state, again.state), (OperationState::Running, OperationState::Running));
+    gate.follow_to(first.revision).await;
+    gate.ack().await;
+    assert_eq!(until_ended(workspace, &again).await.state, OperationState::Succeeded);
+    served.stop().await;
 }

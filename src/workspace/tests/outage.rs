@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use scoregate_authz::Slot;
 use secrecy::ExposeSecret;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, SqliteConnection};
 
 use super::fixture::{Fixture, Served, new_service, now, until};
-use crate::workspace::{OperationState, Origin, Role, Workspace, WorkspaceError};
+use crate::workspace::{NewKey, OperationState, Origin, Role, Workspace, WorkspaceError};
 
 /// The file is gone, and the workspace has noticed.
 async fn lose(fixture: &Fixture, workspace: &Workspace) {
@@ -34,11 +36,10 @@ async fn a_failed_commit_that_was_done_is_taken_over() {
 
     // Stands for commits of which this process has not learned that they were done.
     let elsewhere = fixture.open().await;
-    elsewhere.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    elsewhere.regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random).await.unwrap();
     elsewhere.delete_service(&Origin::local(), "second").await.unwrap();
     let (_, credential) = elsewhere.create_principal(&Origin::local(), "ci", Role::Reader).await.unwrap();
     let new = elsewhere.keys("first").unwrap();
-    assert_eq!(workspace.keys("first").unwrap().primary.expose(), old.primary.expose());
 
     lose(&fixture, workspace).await;
     find(&fixture, workspace).await;
@@ -60,7 +61,8 @@ async fn an_operation_ends_after_the_outage() {
     let mut gate = served.gate("gate-1").await;
     gate.take().await;
     gate.ack().await;
-    let operation = workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    let operation =
+        workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random).await.unwrap();
     gate.follow_to(operation.revision).await;
 
     lose(&fixture, workspace).await;
@@ -88,6 +90,36 @@ async fn a_gate_that_connects_meanwhile_is_served_and_remembered() {
     served.stop().await;
 
     let restarted = fixture.open().await;
-    let operation = restarted.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    let operation =
+        restarted.regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random).await.unwrap();
     assert_eq!(operation.state, OperationState::Running);
+}
+
+/// As an older copy of the file in its place would be.
+#[tokio::test]
+async fn a_database_of_another_moment_is_noticed_before_anything_is_changed() {
+    let fixture = Fixture::new();
+    let workspace = fixture.open().await;
+    workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    let options = SqliteConnectOptions::new().filename(fixture.database());
+    let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query("UPDATE workspace SET revision = revision - 1").execute(&mut other).await.unwrap();
+    let refused = workspace.create_service(&Origin::local(), new_service("second")).await;
+    assert!(matches!(refused, Err(WorkspaceError::Store(_))), "{refused:?}");
+    let problem = workspace.store_problem().unwrap();
+    assert!(problem.starts_with("the database is at "), "{problem}");
+    assert!(matches!(workspace.service("second").await, Err(WorkspaceError::UnknownService(_))));
+    assert!(matches!(workspace.keys("second"), Err(WorkspaceError::UnknownService(_))));
+}
+
+#[tokio::test]
+async fn a_database_of_another_moment_is_noticed_without_a_change() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    served.workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    let options = SqliteConnectOptions::new().filename(fixture.database());
+    let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query("UPDATE workspace SET revision = revision - 1").execute(&mut other).await.unwrap();
+    until("it is noticed", async || served.workspace.store_problem().is_some()).await;
+    served.stop().await;
 }

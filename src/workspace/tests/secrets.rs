@@ -5,7 +5,7 @@ use scoregate_authz::{PlainKey, Slot};
 use secrecy::ExposeSecret;
 
 use super::fixture::{Fixture, flags, new_service};
-use crate::workspace::{NewService, Origin, Principal, Role};
+use crate::workspace::{NewKey, NewService, Origin, Principal, Role};
 
 fn contains(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
@@ -17,10 +17,11 @@ async fn no_secret_is_in_the_files_in_any_form() {
     let workspace = fixture.open().await;
     let mut secrets = Vec::new();
     workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
-    for chosen in [None, Some(PlainKey::choose("chosen-by-the-caller").unwrap()), None] {
+    let chosen = NewKey::Chosen(PlainKey::choose("chosen-by-the-caller").unwrap());
+    for new in [NewKey::Random, chosen, NewKey::Random] {
         let keys = workspace.keys("first").unwrap();
         secrets.extend([keys.primary.expose().to_owned(), keys.secondary.expose().to_owned()]);
-        workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, chosen).await.unwrap();
+        workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, new).await.unwrap();
     }
     let (_, credential) = workspace.create_principal(&Origin::local(), "ci", Role::Reader).await.unwrap();
     secrets.push(credential.expose_secret().to_owned());

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::fixture::{Fixture, START, flags, new_service};
 use crate::workspace::{
-    AuthFlags, NewService, OperationState, Order, Origin, Patch, ServiceFilter, WorkspaceError,
+    AuthFlags, NewKey, NewService, OperationState, Order, Origin, Patch, ServiceFilter, WorkspaceError,
 };
 
 fn key(text: &str) -> PlainKey {
@@ -81,8 +81,10 @@ async fn t059_equal_keys_are_refused_at_create_and_regenerate() {
     assert_eq!(error.to_string(), "the primary and the secondary key of `first` would be the same");
     let different = NewService { keys: (Some(key(one)), Some(key(two))), ..new_service("first") };
     workspace.create_service(&Origin::local(), different).await.unwrap();
-    let error =
-        workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, Some(key(two))).await.unwrap_err();
+    let error = workspace
+        .regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Chosen(key(two)))
+        .await
+        .unwrap_err();
     assert!(matches!(error, WorkspaceError::EqualKeys(_)), "{error}");
     assert_eq!(workspace.keys("first").unwrap().primary.expose(), one);
 }
@@ -93,12 +95,17 @@ async fn regenerate_changes_one_slot_only() {
     let workspace = fixture.open().await;
     workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
     let before = workspace.keys("first").unwrap();
-    workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, None).await.unwrap();
+    workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random).await.unwrap();
     let random = workspace.keys("first").unwrap();
     assert_ne!(random.primary.expose(), before.primary.expose());
     assert_eq!(random.secondary.expose(), before.secondary.expose());
     workspace
-        .regenerate_key(&Origin::local(), "first", Slot::Secondary, Some(key("chosen-by-the-caller")))
+        .regenerate_key(
+            &Origin::local(),
+            "first",
+            Slot::Secondary,
+            NewKey::Chosen(key("chosen-by-the-caller")),
+        )
         .await
         .unwrap();
     let chosen = workspace.keys("first").unwrap();
@@ -114,7 +121,7 @@ async fn regenerate_of_many_at_once_loses_none() {
     let runs = (0..10).map(|number| {
         let (workspace, slot) = (workspace.clone(), Slot::ALL[number % 2]);
         tokio::spawn(async move {
-            workspace.regenerate_key(&Origin::local(), "first", slot, None).await.unwrap().revision
+            workspace.regenerate_key(&Origin::local(), "first", slot, NewKey::Random).await.unwrap().revision
         })
     });
     let mut revisions = Vec::new();
@@ -255,7 +262,8 @@ async fn services_in_pages_are_all_in_order(#[case] order: Order, #[case] expect
         workspace.create_service(&Origin::local(), new_service(&format!("svc{number}"))).await.unwrap();
     }
     fixture.clock.advance(Duration::from_secs(1));
-    workspace.update_service(&Origin::local(), "svc1", Patch::default()).await.unwrap();
+    let patch = Patch { description: Some(Some("changed".to_owned())), ..Patch::default() };
+    workspace.update_service(&Origin::local(), "svc1", patch).await.unwrap();
     let filter = ServiceFilter { order, ..ServiceFilter::default() };
     let mut names = Vec::new();
     let mut from = None;
@@ -340,4 +348,22 @@ async fn services_are_counted_by_mode() {
     assert_eq!(line("disabled"), "scoregate_workspace_services{mode=\"disabled\"} 1");
     assert_eq!(line("key"), "scoregate_workspace_services{mode=\"key\"} 1");
     assert_eq!(line("token"), "scoregate_workspace_services{mode=\"token\"} 0");
+}
+
+/// Of two who have read the same key one replaces it, or the other's new key would be dead when it is handed on.
+#[tokio::test]
+async fn regenerate_for_a_key_that_was_replaced_meanwhile_is_refused() {
+    let fixture = Fixture::new();
+    let workspace = fixture.open().await;
+    workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    let read = workspace.keys("first").unwrap().primary;
+    let expected = || NewKey::RandomFor(read.expose().to_owned().into());
+    let origin = Origin::local();
+    let (one, other) = tokio::join!(
+        workspace.regenerate_key(&origin, "first", Slot::Primary, expected()),
+        workspace.regenerate_key(&origin, "first", Slot::Primary, expected()),
+    );
+    let refused = one.and(other).unwrap_err();
+    assert!(matches!(refused, WorkspaceError::StaleKey { slot: Slot::Primary, .. }), "{refused}");
+    assert_ne!(workspace.keys("first").unwrap().primary.expose(), read.expose());
 }

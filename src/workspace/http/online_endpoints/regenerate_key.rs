@@ -8,7 +8,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::MethodFilter;
-use scoregate_authz::{PlainKey, Slot};
 use utoipa::ToSchema;
 
 use super::EndpointName;
@@ -20,7 +19,7 @@ use crate::workspace::http::description::{Description, Group};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::members::Members;
 use crate::workspace::http::services::{slot, slot_schema};
-use crate::workspace::{Origin, Role};
+use crate::workspace::{NewKey, Origin, Role};
 
 pub(super) fn endpoint() -> Endpoint {
     let path = "/onlineEndpoints/{name}/regenerateKeys";
@@ -59,19 +58,8 @@ async fn regenerate_key(
 ) -> Result<Response, ApiError> {
     let members = Members::of_body(&body)?;
     let slot = slot(&members)?;
-    if let Some(value) = members.text("keyValue")?
-        && value != present_key(&api, &name, slot)?.expose()
-    {
-        return Err(ApiError::StaleKey { name, slot });
-    }
-    let operation = api.workspace.regenerate_key(&origin, &name, slot, None).await?;
+    let expected = members.text("keyValue")?;
+    let new = expected.map_or(NewKey::Random, |expected| NewKey::RandomFor(expected.into()));
+    let operation = api.workspace.regenerate_key(&origin, &name, slot, new).await?;
     enforced_or_accepted(&api, &operation).await
-}
-
-fn present_key(api: &Api, name: &str, slot: Slot) -> Result<PlainKey, ApiError> {
-    let keys = api.workspace.keys(name)?;
-    Ok(match slot {
-        Slot::Primary => keys.primary,
-        Slot::Secondary => keys.secondary,
-    })
 }

@@ -17,7 +17,7 @@ use crate::workspace::http::error::ApiError;
 use crate::workspace::http::members::Members;
 use crate::workspace::http::operation::accepted;
 use crate::workspace::http::service_request::chosen_key;
-use crate::workspace::{Origin, Role};
+use crate::workspace::{NewKey, Origin, Role};
 
 pub(super) fn endpoint() -> Endpoint {
     let path = "/services/{name}/regenerateKeys";
@@ -60,7 +60,8 @@ async fn regenerate_key(
     let members = Members::of_body(&body)?;
     let slot = slot(&members)?;
     let chosen = chosen_key(&members, "keyValue")?;
-    let operation = api.workspace.regenerate_key(&origin, &name, slot, chosen).await?;
+    let new = chosen.map_or(NewKey::Random, NewKey::Chosen);
+    let operation = api.workspace.regenerate_key(&origin, &name, slot, new).await?;
     Ok(accepted(&api, &operation))
 }
 

@@ -67,6 +67,10 @@ pub(super) fn workspace(row: &SqliteRow) -> Result<WorkspaceRow, StoreError> {
     })
 }
 
+pub(super) fn version(row: &SqliteRow) -> Result<Version, StoreError> {
+    Ok(Version { epoch: unsigned(row, "epoch")?, revision: unsigned(row, "revision")? })
+}
+
 const MODES: [AuthMode; 3] = [AuthMode::Disabled, AuthMode::Key, AuthMode::Token];
 
 pub(super) fn issuing(row: &SqliteRow) -> Result<IssuingRow, StoreError> {
@@ -154,6 +158,7 @@ pub(super) fn audit_entry(row: &SqliteRow) -> Result<AuditEntry, StoreError> {
     let origin = Origin {
         principal: row.try_get("principal")?,
         role: role.map(|_| parsed(row, "role")).transpose()?,
+        since: None,
         remote: row.try_get("remote")?,
         request_id: request_id.map(|_| parsed(row, "request_id")).transpose()?,
     };
@@ -168,10 +173,6 @@ pub(super) fn audit_entry(row: &SqliteRow) -> Result<AuditEntry, StoreError> {
             details: decoded(row, "details")?,
         },
     })
-}
-
-pub(super) fn version(row: &SqliteRow) -> Result<Version, StoreError> {
-    Ok(Version { epoch: unsigned(row, "epoch")?, revision: unsigned(row, "revision")? })
 }
 
 fn audit_target(row: &SqliteRow) -> Result<AuditTarget, StoreError> {

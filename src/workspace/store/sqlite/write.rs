@@ -15,9 +15,14 @@ use crate::workspace::store::{
 pub(super) type Tx = Transaction<'static, Sqlite>;
 
 /// INVARIANT: a transaction that is dropped is rolled back, so that each early return leaves nothing behind.
-pub(super) async fn commit(writer: &SqlitePool, change: Change) -> Result<Version, CommitError> {
+pub(super) async fn commit(
+    writer: &SqlitePool,
+    change: Change,
+    after: Option<Version>,
+) -> Result<Version, CommitError> {
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::from)?;
     let version = next_version(&mut tx).await?;
+    check_follows(version, after)?;
     for record in &change.audit {
         audit::insert(&mut tx, record, Some(version)).await?;
     }
@@ -49,6 +54,14 @@ async fn next_version(tx: &mut Tx) -> Result<Version, StoreError> {
         .fetch_one(&mut **tx)
         .await?;
     rows::version(&row)
+}
+
+fn check_follows(version: Version, after: Option<Version>) -> Result<(), StoreError> {
+    let found = Version { revision: version.revision - 1, ..version };
+    match after {
+        Some(expected) if expected != found => Err(StoreError::OutOfStep { expected, found }),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the workspace, at epoch 1 and revision 0.

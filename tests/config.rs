@@ -188,6 +188,24 @@ fn gate_refuses_a_file(#[case] file: &str, #[case] key: &str, #[case] problem: &
 #[case::open_rest("WORKSPACE__LISTEN", "0.0.0.0:0", "workspace.listen", "insecure = true")]
 #[case::open_feed("WORKSPACE__FEED_LISTEN", "0.0.0.0:0", "workspace.feed_listen", "insecure = true")]
 #[case::url("WORKSPACE__SCORING_BASE_URL", "ftp://models", "workspace.scoring_base_url", "`ftp://models`")]
+#[case::url_with_user(
+    "WORKSPACE__SCORING_BASE_URL",
+    "https://me:secret@models",
+    "workspace.scoring_base_url",
+    "`...@models` is not an http or https URL without user"
+)]
+#[case::public_url_with_user(
+    "WORKSPACE__PUBLIC_URL",
+    "https://me@models",
+    "workspace.public_url",
+    "`...@models` is not"
+)]
+#[case::issuer_with_password(
+    "WORKSPACE__ISSUER",
+    "https://:a@b@models",
+    "workspace.issuer",
+    "`...@models` is not"
+)]
 #[case::issuer("WORKSPACE__ISSUER", "me", "workspace.issuer", "`me` is not an http or https URL")]
 #[case::scope("WORKSPACE__NAME", "a/b", "workspace.name", "`a/b`")]
 #[case::short_pepper("WORKSPACE__PEPPER", "short", "workspace.pepper", "")]

@@ -130,7 +130,7 @@ where
 /// Resolves when the first request is overdue, and never if it came in time.
 async fn no_request(asked: &Notify) {
     if tokio::time::timeout(FIRST_REQUEST_TIMEOUT, asked.notified()).await.is_ok() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

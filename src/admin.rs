@@ -39,6 +39,12 @@ impl Health {
         health
     }
 
+    /// The same with the remarks of another part of the process, for one that shows both.
+    #[must_use]
+    pub fn with_remarks_of(self, other: &Self) -> Self {
+        Self { remark: other.remark.clone(), ..self }
+    }
+
     /// Ready, or why not.
     pub async fn report(&self, ready: Result<(), String>) {
         let status = if ready.is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing };

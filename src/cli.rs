@@ -118,7 +118,11 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Audit(args) => remote(args.run()),
         Command::Explain(args) => remote(args.run()),
     };
-    outcome.unwrap_or_else(|error| error.report())
+    match outcome {
+        Ok(code) => code,
+        Err(error) if error.is_unread() => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
 }
 
 /// Runs a command that talks to a process.

@@ -11,7 +11,7 @@ mod validate;
 pub use secrets::{DataDir, DataDirError, write_secret};
 pub use shape::{LogFormat, Retention, Shape, Time};
 pub use sources::{ENVIRONMENT_PREFIX, Sources};
-pub(crate) use validate::DATABASE;
+pub(crate) use validate::{DATABASE, is_base_url, without_user};
 pub use validate::{gate, log_and_shutdown, workspace, workspace_rehearsal};
 
 use std::collections::HashMap;

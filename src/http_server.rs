@@ -1,5 +1,8 @@
-//! Serving a router over HTTP/1.1 and HTTP/2, plain or over TLS: the loop behind the admin listener and the workspace's
-//! REST.
+//! Serving a router over HTTP/1.1 and HTTP/2, plain or over TLS: the loop behind the admin listener, the workspace's
+//! REST and, over HTTP/2 only, its policy feed.
+//!
+//! No connection lasts for nothing: each has a time for its handshake, one for its first request, and then one for each
+//! next request (HTTP/1.1) or for the answer to a ping (HTTP/2).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,28 +15,52 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
-use crate::listen::{Connection, Listener, Peer};
+use crate::listen::{Listener, Peer};
 use crate::shutdown::Shutdown;
 use crate::tls::ServerTls;
 
 /// How long a client may take to say who it is and agree on keys.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take to send the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a new connection may take to bring its first request, head and all. The one limit of a client that says
+/// nothing, or not enough to tell which HTTP it speaks.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an HTTP/1.1 connection may take from an answer to the end of the next request's head: for how long it may be
+/// idle, then. Longer than the pools of clients keep theirs, so that it is mostly they who close.
+const NEXT_REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
+/// An HTTP/2 connection whose peer is silent for the sum of these is given up.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long what runs may go on after the listener was closed. Bounded, because a health watch never ends by itself.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Which HTTP is spoken.
+#[derive(Debug, Clone, Copy)]
+enum Versions {
+    Both,
+    Http2,
+}
+
 /// Serves until the shutdown stops; requests that run then are finished, and the shutdown waits for them.
 pub async fn serve(listener: Listener, router: Router, shutdown: Shutdown) {
-    while let Some(connection) = listener.next(&shutdown).await {
+    serve_plain(&listener, Versions::Both, &router, &shutdown).await;
+}
+
+/// The same for HTTP/2 only.
+pub(crate) async fn serve_http2(listener: &Listener, router: &Router, shutdown: &Shutdown) {
+    serve_plain(listener, Versions::Http2, router, shutdown).await;
+}
+
+async fn serve_plain(listener: &Listener, versions: Versions, router: &Router, shutdown: &Shutdown) {
+    while let Some(connection) = listener.next(shutdown).await {
         let (router, leave) = (router.clone(), shutdown.clone());
         shutdown.spawn(async move {
             if let Ok(peer) = connection.peer() {
-                converse(connection, peer, router, leave).await;
+                converse(connection, peer, versions, router, leave).await;
             }
         });
     }
@@ -46,18 +73,17 @@ pub async fn serve_tls(listener: Listener, tls: ServerTls, router: Router, shutd
         shutdown.spawn(async move {
             let Ok(peer) = connection.peer() else { return };
             if let Some(stream) = handshake(connection, config, &leave).await {
-                converse(stream, peer, router, leave).await;
+                converse(stream, peer, Versions::Both, router, leave).await;
             }
         });
     }
 }
 
 /// The connection once both sides agreed on keys. A client that cannot, speaks no TLS or takes too long is let go.
-async fn handshake(
-    connection: Connection,
-    config: Arc<ServerConfig>,
-    shutdown: &Shutdown,
-) -> Option<TlsStream<Connection>> {
+async fn handshake<C>(connection: C, config: Arc<ServerConfig>, shutdown: &Shutdown) -> Option<TlsStream<C>>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
     let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(connection));
     let accepted = tokio::select! {
         accepted = accepted => accepted,
@@ -72,23 +98,195 @@ async fn handshake(
 }
 
 /// One connection to its end. A client that breaks off is no news.
-async fn converse<C>(connection: C, peer: Peer, router: Router, shutdown: Shutdown)
+async fn converse<C>(connection: C, peer: Peer, versions: Versions, router: Router, shutdown: Shutdown)
 where
     C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // Handlers find it among the extensions of a request.
-    let service = router.map_request(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        request
+    let asked = Arc::new(Notify::new());
+    let service = router.map_request({
+        let asked = Arc::clone(&asked);
+        move |mut request: Request<Incoming>| {
+            asked.notify_one();
+            // Handlers find it among the extensions of a request.
+            request.extensions_mut().insert(peer);
+            request
+        }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let builder = builder(versions);
     let conversation = builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(service));
     let mut conversation = std::pin::pin!(conversation);
     tokio::select! {
         _ = conversation.as_mut() => return,
+        () = no_request(&asked) => {
+            tracing::debug!(%peer, "a connection brought no request");
+            return;
+        }
         () = shutdown.stopping() => {}
     }
     conversation.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, conversation).await;
+}
+
+/// Resolves when the first request is overdue, and never if it came in time.
+async fn no_request(asked: &Notify) {
+    if tokio::time::timeout(FIRST_REQUEST_TIMEOUT, asked.notified()).await.is_ok() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn builder(versions: Versions) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // hyper's timer runs from the answer before, so it is the limit of idleness too.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(NEXT_REQUEST_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    match versions {
+        Versions::Both => builder,
+        Versions::Http2 => builder.http2_only(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use rstest::rstest;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::Instant;
+
+    use crate::tls::TlsFiles;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    /// An empty SETTINGS, then HEADERS of `GET http /` with both ends.
+    const HTTP2_REQUEST: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84";
+
+    fn router() -> Router {
+        Router::new().route("/", get(async || "answer"))
+    }
+
+    /// The client's end of a conversation.
+    fn conversation(versions: Versions) -> DuplexStream {
+        let (client, server) = duplex(64 * 1024);
+        tokio::spawn(converse(server, Peer::Unix, versions, router(), Shutdown::default()));
+        client
+    }
+
+    /// A certificate for `localhost`, and what serves it.
+    fn identity() -> (CertificateDer<'static>, Arc<ServerConfig>) {
+        let place = tempfile::tempdir().unwrap();
+        let files =
+            TlsFiles { certificate: place.path().join("cert.pem"), key: place.path().join("key.pem") };
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+        (made.cert.der().clone(), ServerTls::load(files).unwrap().current())
+    }
+
+    /// The client's end after a handshake.
+    async fn conversation_over_tls() -> tokio_rustls::client::TlsStream<DuplexStream> {
+        let (certificate, config) = identity();
+        let (client, server) = duplex(64 * 1024);
+        tokio::spawn(async move {
+            let shutdown = Shutdown::default();
+            let stream = handshake(server, config, &shutdown).await.unwrap();
+            converse(stream, Peer::Unix, Versions::Both, router(), shutdown).await;
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        connector.connect(ServerName::try_from("localhost").unwrap(), client).await.unwrap()
+    }
+
+    /// How long until the connection is closed. The clock stands still while anything happens.
+    async fn closed_after(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Duration {
+        let start = Instant::now();
+        let mut rest = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(3600), client.read_to_end(&mut rest));
+        // Without a `close_notify`, the end is an error to a client of TLS.
+        let _ = read.await.expect("still open");
+        start.elapsed()
+    }
+
+    fn assert_near(measured: Duration, expected: Duration) {
+        let near = expected..expected + Duration::from_millis(10);
+        assert!(near.contains(&measured), "{measured:?}");
+    }
+
+    #[rstest]
+    #[case::silence(b"")]
+    #[case::the_first_letter_of_two_protocols(b"P")]
+    #[case::half_a_preface(b"PRI * HTTP/2.0\r\n")]
+    #[case::a_preface_alone(PREFACE)]
+    #[case::half_a_head(b"GET / HTTP/1.1\r\nhost: x\r\nx: ")]
+    #[tokio::test(start_paused = true)]
+    async fn t014_connection_without_a_request_is_closed(
+        #[case] sent: &[u8],
+        #[values(false, true)] has_tls: bool,
+    ) {
+        let closed = if has_tls {
+            let mut client = conversation_over_tls().await;
+            client.write_all(sent).await.unwrap();
+            client.flush().await.unwrap();
+            closed_after(&mut client).await
+        } else {
+            let mut client = conversation(Versions::Both);
+            client.write_all(sent).await.unwrap();
+            closed_after(&mut client).await
+        };
+        assert_near(closed, FIRST_REQUEST_TIMEOUT);
+    }
+
+    #[rstest]
+    #[case::silence(b"")]
+    #[case::half_a_preface(b"PRI * HTTP/2.0\r\n")]
+    #[case::a_preface_alone(PREFACE)]
+    #[tokio::test(start_paused = true)]
+    async fn t014_http2_connection_without_a_request_is_closed(#[case] sent: &[u8]) {
+        let mut client = conversation(Versions::Http2);
+        client.write_all(sent).await.unwrap();
+        assert_near(closed_after(&mut client).await, FIRST_REQUEST_TIMEOUT);
+    }
+
+    #[rstest]
+    #[case::silence(b"")]
+    #[case::half_a_hello(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")]
+    #[tokio::test(start_paused = true)]
+    async fn t014_handshake_that_never_ends_is_given_up(#[case] sent: &[u8]) {
+        let (_, config) = identity();
+        let (mut client, server) = duplex(1024);
+        client.write_all(sent).await.unwrap();
+        let start = Instant::now();
+        assert!(handshake(server, config, &Shutdown::default()).await.is_none());
+        assert_near(start.elapsed(), HANDSHAKE_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_connection_is_kept_for_the_next_request_and_not_for_ever() {
+        let mut client = conversation(Versions::Both);
+        for _ in 0..3 {
+            client.write_all(REQUEST).await.unwrap();
+            let mut answer = vec![0; 1024];
+            let length = client.read(&mut answer).await.unwrap();
+            assert!(answer[..length].ends_with(b"answer"));
+            tokio::time::sleep(NEXT_REQUEST_TIMEOUT - Duration::from_secs(1)).await;
+        }
+        assert_near(closed_after(&mut client).await, Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn http2_connection_of_a_dead_peer_is_given_up() {
+        let mut client = conversation(Versions::Both);
+        client.write_all(PREFACE).await.unwrap();
+        client.write_all(HTTP2_REQUEST).await.unwrap();
+        assert_near(closed_after(&mut client).await, KEEP_ALIVE_INTERVAL + KEEP_ALIVE_TIMEOUT);
+    }
 }

@@ -11,16 +11,20 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{Context, SHA256};
+use jiff::Timestamp;
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{self, CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
-use rustls::{InconsistentKeys, ServerConfig};
+use rustls::{CertificateError, InconsistentKeys, RootCertStore, ServerConfig};
+use scoregate_authz::UnixTime;
 use zeroize::Zeroizing;
 
+use crate::clock::{Clock, SystemClock};
 use crate::shutdown::Shutdown;
 
 /// How often the files are looked at. Certificates are renewed days before they expire.
@@ -66,6 +70,8 @@ pub struct ServerTls {
 #[derive(Debug)]
 struct Identity {
     config: Arc<ServerConfig>,
+    /// The server's own.
+    certificate: CertificateDer<'static>,
     /// Of both files as they were read.
     fingerprint: Fingerprint,
 }
@@ -101,12 +107,25 @@ impl ServerTls {
         Ok(true)
     }
 
-    /// Follows changes of the files until the shutdown stops.
+    /// Why clients will not trust the certificate in use at this time: it expired, or is not valid yet. It is served all
+    /// the same: some clients would rather be asked than find nobody there.
+    #[must_use]
+    pub fn untimely(&self, now: UnixTime) -> Option<String> {
+        let problem = untimely(&self.current.load().certificate, now)?;
+        Some(format!("the certificate in `{}` {problem}", self.files.certificate.display()))
+    }
+
+    /// Follows changes of the files until the shutdown stops, and tells when the certificate is not for this time.
     ///
     /// Two files are never replaced at one instant: what does not fit is logged once, and looked at again.
     pub async fn follow(self, shutdown: Shutdown) {
-        let mut known = None;
+        let (mut known, mut untimely) = (None, None);
         loop {
+            let now = self.untimely(SystemClock.now());
+            if let Some(problem) = now.as_ref().filter(|_| now != untimely) {
+                tracing::warn!(problem, "clients will not trust the workspace");
+            }
+            untimely = now;
             tokio::select! {
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
                 () = shutdown.stopping() => return,
@@ -187,13 +206,39 @@ impl Identity {
     fn of(material: &Material, files: &TlsFiles) -> Result<Self, TlsError> {
         let provider = Arc::new(default_provider());
         let certified = material.certified(files, &provider)?;
+        // A chain that holds no certificate is refused before.
+        let certificate = certified.cert.first().cloned();
+        let certificate =
+            certificate.ok_or_else(|| certificate_error(&files.certificate, "holds no certificate"))?;
         let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13, &TLS12]);
         let unusable = |error: rustls::Error| certificate_error(&files.certificate, error.to_string());
         let builder = builder.map_err(unusable)?.with_no_client_auth();
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), fingerprint: material.fingerprint() })
+        Ok(Self { config: Arc::new(config), certificate, fingerprint: material.fingerprint() })
     }
+}
+
+/// rustls has no way to ask a certificate for its times. But where nobody is trusted, they are what a verification looks
+/// at before the issuer.
+fn untimely(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<String> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    let now = pki_types::UnixTime::since_unix_epoch(now);
+    let nobody = RootCertStore::empty();
+    match verify_server_cert_signed_by_trust_anchor(&parsed, &nobody, &[], now, &[]).err()? {
+        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+            Some(format!("expired at {}", shown(not_after)))
+        }
+        rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
+            Some(format!("is not valid before {}", shown(not_before)))
+        }
+        _ => None,
+    }
+}
+
+fn shown(time: pki_types::UnixTime) -> Timestamp {
+    let second = i64::try_from(time.as_secs()).ok();
+    second.and_then(|second| Timestamp::from_second(second).ok()).unwrap_or(Timestamp::MAX)
 }
 
 fn certificate_error(path: &Path, problem: impl Into<String>) -> TlsError {
@@ -227,6 +272,16 @@ mod tests {
             let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
             fs::write(self.files().certificate, made.cert.pem()).unwrap();
             fs::write(self.files().key, made.signing_key.serialize_pem()).unwrap();
+        }
+
+        /// From the first second of a year to that of another one.
+        fn renew_for(&self, (from, to): (i32, i32)) {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+            parameters.not_before = rcgen::date_time_ymd(from, 1, 1);
+            parameters.not_after = rcgen::date_time_ymd(to, 1, 1);
+            fs::write(self.files().certificate, parameters.self_signed(&key).unwrap().pem()).unwrap();
+            fs::write(self.files().key, key.serialize_pem()).unwrap();
         }
 
         fn refusal(&self) -> String {
@@ -264,6 +319,26 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &tls.current()));
         place.renew();
         assert!(tls.reload().unwrap(), "and what does is taken later");
+    }
+
+    #[rstest]
+    #[case::before("2029-12-31T23:59:59Z", Some("is not valid before 2030-01-01T00:00:00Z"))]
+    #[case::first_second("2030-01-01T00:00:00Z", None)]
+    #[case::last_second("2031-01-01T00:00:00Z", None)]
+    #[case::after("2031-01-01T00:00:01Z", Some("expired at 2031-01-01T00:00:00Z"))]
+    fn untimely_tells_when_a_certificate_is_not_for_this_time(
+        #[case] now: Timestamp,
+        #[case] expected: Option<&str>,
+    ) {
+        let place = Place::new();
+        let tls = ServerTls::load(place.files()).unwrap();
+        place.renew_for((2030, 2031));
+        assert!(tls.reload().unwrap());
+        let now = UnixTime::from_secs(now.as_second().try_into().unwrap());
+        let path = place.files().certificate;
+        let expected = expected.map(|problem| format!("the certificate in `{}` {problem}", path.display()));
+        assert_eq!(tls.untimely(now), expected);
+        assert_eq!(ServerTls::load(place.files()).unwrap().untimely(now), expected);
     }
 
     #[test]

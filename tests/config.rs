@@ -188,6 +188,24 @@ fn gate_refuses_a_file(#[case] file: &str, #[case] key: &str, #[case] problem: &
 #[case::open_rest("WORKSPACE__LISTEN", "0.0.0.0:0", "workspace.listen", "insecure = true")]
 #[case::open_feed("WORKSPACE__FEED_LISTEN", "0.0.0.0:0", "workspace.feed_listen", "insecure = true")]
 #[case::url("WORKSPACE__SCORING_BASE_URL", "ftp://models", "workspace.scoring_base_url", "`ftp://models`")]
+#[case::url_with_user(
+    "WORKSPACE__SCORING_BASE_URL",
+    "https://me:secret@models",
+    "workspace.scoring_base_url",
+    "`...@models` is not an http or https URL without user"
+)]
+#[case::public_url_with_user(
+    "WORKSPACE__PUBLIC_URL",
+    "https://me@models",
+    "workspace.public_url",
+    "`...@models` is not"
+)]
+#[case::issuer_with_password(
+    "WORKSPACE__ISSUER",
+    "https://:a@b@models",
+    "workspace.issuer",
+    "`...@models` is not"
+)]
 #[case::issuer("WORKSPACE__ISSUER", "me", "workspace.issuer", "`me` is not an http or https URL")]
 #[case::scope("WORKSPACE__NAME", "a/b", "workspace.name", "`a/b`")]
 #[case::short_pepper("WORKSPACE__PEPPER", "short", "workspace.pepper", "")]
@@ -332,6 +350,28 @@ fn a_certificate_or_key_that_does_not_do_is_named(
 }
 
 #[rstest]
+#[case::old(2020, "expired at 2021-01-01T00:00:00Z")]
+#[case::new(2120, "is not valid before 2120-01-01T00:00:00Z")]
+fn a_certificate_of_another_time_is_told_and_taken(#[case] year: i32, #[case] problem: &str) {
+    let place = place_with_certificates();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    parameters.not_before = rcgen::date_time_ymd(year, 1, 1);
+    parameters.not_after = rcgen::date_time_ymd(year + 1, 1, 1);
+    place.write("own.cert", &parameters.self_signed(&key).unwrap().pem());
+    place.write("own.key", &key.serialize_pem());
+    let with_tls = |mut command: Command| {
+        command.env("SCOREGATE__WORKSPACE__TLS__CERTIFICATE_FILE", place.path("own.cert"));
+        command.env("SCOREGATE__WORKSPACE__TLS__KEY_FILE", place.path("own.key"));
+        command
+    };
+    let checked = place.refused(with_tls(place.command("config", &["check"])));
+    checked.says(0, &["warning: `workspace.tls.certificate_file`", &place.fill("{dir}/own.cert"), problem]);
+    let log = run(&place, with_tls(place.command("workspace", &[])));
+    assert!(log.contains("clients will not trust the workspace") && log.contains(problem), "{log}");
+}
+
+#[rstest]
 #[case::everywhere("0.0.0.0:0", None)]
 #[case::socket("unix:{dir}/rest.sock", Some("needs no TLS"))]
 fn with_a_certificate_the_rest_may_listen(#[case] address: &str, #[case] problem: Option<&str>) {
@@ -416,13 +456,15 @@ fn used_place() -> Place {
 
 /// Starts a workspace and ends it.
 fn starts(place: &Place) {
+    run(place, place.command("workspace", &[]));
+}
+
+/// Starts what serves and ends it; what it logged.
+fn run(place: &Place, mut command: Command) -> String {
     let _ = fs::remove_file(place.path("addresses.json"));
-    let mut child = place
-        .command("workspace", &["--addresses-file", "{dir}/addresses.json"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let log = fs::File::create(place.path("log")).unwrap();
+    command.arg("--addresses-file").arg(place.path("addresses.json"));
+    let mut child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while !place.path("addresses.json").exists() {
         assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "no workspace");
@@ -431,6 +473,7 @@ fn starts(place: &Place) {
     let end = format!("kill -s TERM {}", child.id());
     assert!(Command::new("sh").args(["-c", &end]).status().unwrap().success());
     assert!(child.wait().unwrap().success());
+    fs::read_to_string(place.path("log")).unwrap()
 }
 
 #[rstest]

@@ -24,11 +24,12 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-from harness import Answer, Processes, built, request, wait_until  # noqa: E402
+from harness import Answer, Processes, answers, built, read_json, request, wait_until  # noqa: E402
 from system import System  # noqa: E402
 
 SECONDS = float(os.environ.get("SCOREGATE_OUTAGE_SECONDS", "3"))
 KEYS, TOKENS = "with-keys", "with-tokens"
+REMARK = "ready, but changes are refused, keys and tokens issued from memory: "
 
 
 class Clients:
@@ -145,8 +146,7 @@ class DatabaseOutage(unittest.TestCase):
         """A change is refused, and health and metrics say why; the process stays ready, because it issues."""
         answer = self.regenerate()
         self.assertEqual((answer.status, answer.json()["message"]), (503, "the store does not work"))
-        remark = "ready, but changes are refused, keys and tokens issued from memory: "
-        wait_until("the remark in /readyz", lambda: self.admin("/readyz").body.startswith(remark), 5)
+        wait_until("the remark in /readyz", lambda: self.admin("/readyz").body.startswith(REMARK), 5)
         ready = self.admin("/readyz")
         self.assertEqual(ready.status, 200)
         self.assertIn(problem, ready.body)
@@ -182,6 +182,27 @@ class DatabaseOutage(unittest.TestCase):
 
     def admin(self, path: str) -> Answer:
         return request("GET", f"http://{self.system.listen['admin']}{path}")
+
+
+class DatabaseOutageOfBothRoles(unittest.TestCase):
+    def test_readiness_tells(self) -> None:
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory(prefix="scoregate-outage-")))
+        processes = self.enterContext(Processes(folder))
+        ready, data = folder / "up.json", folder / "data"
+        listeners = ("--workspace-listen", "--feed-listen", "--admin-listen", "--ext-authz-listen")
+        up = processes.start(
+            "up",
+            *(built("dev"), "up", "--data-dir", data, "--addresses-file", ready),
+            *(part for flag in listeners for part in (flag, "127.0.0.1:0")),
+        )
+        url = processes.wait("`up`", lambda: read_json(ready), up)["admin"] + "/readyz"
+        self.assertEqual(request("GET", url).body, "ready\n")
+        database = data / "workspace.db"
+        database.rename(data / "elsewhere")
+        wait_until("the remark in /readyz", lambda: request("GET", url).body.startswith(REMARK), 15)
+        self.assertTrue(answers(url), "it is ready all the same")
+        (data / "elsewhere").rename(database)
+        wait_until("the remark is gone", lambda: request("GET", url).body == "ready\n", 15)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ impl AuditArgs {
     /// What the workspace, the way to it or the output has against it.
     pub(super) async fn run(self) -> Result<(), CliError> {
         let (client, printer) = self.connection.open().await?;
-        let mut pages = Pages { client: &client, query: Some(self.query()), left: self.limit };
+        let mut pages =
+            Pages { client: &client, query: Some(self.query()), left: self.limit, has_more: false };
         let mut records = Vec::new();
         while let Some(page) = pages.next().await? {
             if printer.writes_lines() {
@@ -62,7 +63,11 @@ impl AuditArgs {
         }
         let rows: Vec<_> = records.iter().map(row).collect();
         let header = ["TIME", "PRINCIPAL", "ACTION", "TARGET", "DETAILS", "REMOTE", "REVISION"];
-        printer.print(&records.into(), |out| output::table(out, header, &rows))
+        printer.print(&records.into(), |out| output::table(out, header, &rows))?;
+        if pages.has_more && printer.is_for_people() {
+            output::hint(&format!("there are more than these {} (--limit)", self.limit));
+        }
+        Ok(())
     }
 
     fn query(&self) -> Vec<(String, String)> {
@@ -84,6 +89,8 @@ struct Pages<'a> {
     client: &'a Client,
     query: Option<Vec<(String, String)>>,
     left: usize,
+    /// Whether there are more than were taken.
+    has_more: bool,
 }
 
 impl Pages<'_> {
@@ -92,6 +99,7 @@ impl Pages<'_> {
         let mut page = self.client.get_own_query(&["audit"], &query).await?;
         self.query = next_query(&page);
         let Value::Array(mut records) = page["value"].take() else { return Ok(None) };
+        self.has_more = self.query.is_some() || records.len() > self.left;
         records.truncate(self.left);
         self.left -= records.len();
         Ok(Some(records))

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::exit::CliError;
+use crate::config::{is_base_url, without_user};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,7 +52,7 @@ impl Client {
         trust: Trust,
     ) -> Result<Self, CliError> {
         let base = base.trim_end_matches('/').to_owned();
-        let root = http_root(&base).ok_or_else(|| CliError::WorkspaceUrl { url: base.clone() })?;
+        let root = http_root(&base).ok_or_else(|| CliError::WorkspaceUrl { url: without_user(&base) })?;
         let authorization = authorization(credential)?;
         let http = http_client(&base, trust)?;
         let mut client = Self { http, base, root, workspace_path: String::new(), authorization };
@@ -142,8 +143,11 @@ impl Client {
         self.join(&self.workspace_path, path)
     }
 
-    /// Segments are percent-encoded: a name cannot become another path.
+    /// Segments are percent-encoded: a name cannot become another path. Two have no way to be written as a segment.
     fn join(&self, prefix: &str, path: &[&str]) -> Result<Url, CliError> {
+        if let Some(name) = path.iter().find(|segment| matches!(**segment, "." | "..")) {
+            return Err(CliError::NoName((*name).to_owned()));
+        }
         let invalid = || CliError::WorkspaceUrl { url: self.base.clone() };
         let mut url = Url::parse(&format!("{}{prefix}", self.root)).map_err(|_| invalid())?;
         url.path_segments_mut().map_err(|()| invalid())?.extend(path);
@@ -230,13 +234,13 @@ fn authorization(credential: &SecretString) -> Result<HeaderValue, CliError> {
 const UNIX: &str = "unix:";
 
 /// What the URLs of requests to this base begin with, without a trailing slash; `None` if it is neither an http or
-/// https URL nor `unix:PATH`.
+/// https URL nor `unix:PATH`. Nothing but scheme, host, port and path: a user would take the credential's place, and the
+/// path of a request would become a part of query or fragment.
 pub(super) fn http_root(base: &str) -> Option<String> {
     if let Some(path) = base.strip_prefix(UNIX) {
         return (!path.is_empty()).then(|| "http://localhost".to_owned());
     }
-    let is_http = Url::parse(base).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    is_http.then(|| base.trim_end_matches('/').to_owned())
+    is_base_url(base).then(|| base.trim_end_matches('/').to_owned())
 }
 
 /// Whose certificates are trusted.
@@ -302,4 +306,26 @@ fn is_loopback(base: &str) -> bool {
     let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("http://127.0.0.1:8181/", Some("http://127.0.0.1:8181"))]
+    #[case("https://models.example/behind/a/proxy", Some("https://models.example/behind/a/proxy"))]
+    #[case("unix:/run/workspace.sock", Some("http://localhost"))]
+    #[case("unix:", None)]
+    #[case("ftp://models.example", None)]
+    #[case("models.example", None)]
+    #[case("https://user@models.example", None)]
+    #[case("https://:password@models.example", None)]
+    #[case("https://models.example?query", None)]
+    #[case("https://models.example/?", None)]
+    #[case("https://models.example#fragment", None)]
+    fn http_root_takes_scheme_host_port_and_path(#[case] base: &str, #[case] expected: Option<&str>) {
+        assert_eq!(http_root(base).as_deref(), expected);
+    }
 }

@@ -6,8 +6,9 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
 use super::GlobalArgs;
-use super::output::say;
+use super::output::{hint, say};
 use super::serve::{ServeError, load};
+use crate::clock::{Clock, SystemClock};
 use crate::config;
 
 /// Commands about configuration.
@@ -33,5 +34,8 @@ pub(super) fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<ExitCo
     let embedded = (!args.gate).then(|| (SecretString::default(), workspace.pepper));
     config::gate(&loaded.shape, &loaded.sources, &loaded.data_dir, embedded)?;
     say(&serde_json::to_string_pretty(&loaded.shape).unwrap_or_default());
+    if let Some(problem) = workspace.tls.and_then(|tls| tls.untimely(SystemClock.now())) {
+        hint(&format!("warning: `workspace.tls.certificate_file`: {problem}"));
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use super::serve::ServeError;
 pub(super) enum Exit {
     /// 1: it failed: the workspace is out of reach or in trouble, a file cannot be read, a start did not succeed.
     Failure,
-    /// 3: the workspace refused (4xx): the credential, the role, or what was asked for.
+    /// 3: the workspace refused (4xx), or would have: the credential, the role, or what was asked for.
     Refused,
     /// 4: it was done, but not every gate confirmed in time that it enforces it.
     NotEnforced,
@@ -131,6 +131,9 @@ pub enum CliError {
         /// Which.
         path: PathBuf,
     },
+    /// What cannot be the name of anything, since no path could have it in it.
+    #[error("nothing can have the name `{0}`")]
+    NoName(String),
     /// 401.
     #[error(
         "the workspace does not accept the credential: check SCOREGATE_CREDENTIAL or --credential-file \
@@ -191,7 +194,7 @@ impl CliError {
             | Self::NoCredential
             | Self::OddCredential
             | Self::CaFile { .. } => Exit::Configuration,
-            Self::Unauthenticated | Self::Refused { .. } => Exit::Refused,
+            Self::Unauthenticated | Self::NoName(_) | Self::Refused { .. } => Exit::Refused,
             Self::NotEnforced(_) => Exit::NotEnforced,
             Self::Serve(_)
             | Self::ReadFile { .. }
@@ -204,6 +207,12 @@ impl CliError {
             | Self::Output(_)
             | Self::Failed(_) => Exit::Failure,
         }
+    }
+
+    /// Whether nobody reads the output any more, as after `| head`. What the command is for was done.
+    #[must_use]
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// Whether the same may work later, with nobody doing anything about it.

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::client::{Trust, http_client, http_root};
 use super::exit::CliError;
 use super::output::OutputFormat;
+use crate::config::without_user;
 
 /// Flags of `explain`.
 #[derive(Debug, Args)]
@@ -63,7 +64,8 @@ impl ExplainArgs {
             Some(path) => recorded(path)?,
             None => (JSON, self.described()),
         };
-        let root = http_root(&self.admin).ok_or_else(|| CliError::AdminUrl { url: self.admin.clone() })?;
+        let root =
+            http_root(&self.admin).ok_or_else(|| CliError::AdminUrl { url: without_user(&self.admin) })?;
         let request = http_client(&self.admin, Trust::System)?.post(format!("{root}/explain"));
         let sent = request.header("content-type", content_type).body(body).send().await;
         let unreachable = |error: reqwest::Error| {

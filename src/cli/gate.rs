@@ -45,7 +45,7 @@ pub(super) fn run(global: &GlobalArgs, args: &GateArgs) -> Result<ExitCode, Serv
     let code = Process::run(&loaded.process, async |process: Process| {
         let admin = Listener::bind(&config.admin_listen).await?;
         let check_ports = bind_check_ports(&config).await?;
-        let gate = start_gate(config, check_ports, admin, &process).await?;
+        let gate = start_gate(config, check_ports, admin, without_policy().await, &process).await?;
         until_ready(&gate.health).await;
         let addresses = Addresses {
             ext_authz: gate.check_ports.first().cloned(),
@@ -82,14 +82,19 @@ pub(super) async fn bind_check_ports(config: &GateConfig) -> Result<Vec<Listener
     Ok(listeners)
 }
 
-/// Starts the gate and its admin listener.
+/// The health of a gate that is to be started.
+pub(super) async fn without_policy() -> Health {
+    Health::not_ready("no policy yet").await
+}
+
+/// Starts the gate and its admin listener, which shows `health`.
 pub(super) async fn start_gate(
     config: GateConfig,
     check_ports: Vec<Listener>,
     admin: Listener,
+    health: Health,
     process: &Process,
 ) -> Result<RunningGate, ServeError> {
-    let health = Health::not_ready("no policy yet").await;
     let addresses = check_ports.iter().map(|listener| listener.address().to_string()).collect();
     let Process { shutdown, metrics, clock } = process.clone();
     let started = gate::start(config, check_ports, health.clone(), &metrics, clock, &shutdown).await;

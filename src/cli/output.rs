@@ -34,6 +34,11 @@ impl Printer {
         self.format == OutputFormat::Jsonl
     }
 
+    /// Whether it writes for people.
+    pub(super) fn is_for_people(&self) -> bool {
+        self.format == OutputFormat::Table
+    }
+
     /// Writes a document, or what people want to see of it.
     pub(super) fn print(
         &self,
@@ -53,6 +58,11 @@ impl Printer {
 /// Writes a line that is not what a command is for. Where nobody reads it any more, what was done stays done.
 pub(super) fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Tells a person at the terminal what the output does not say.
+pub(super) fn hint(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Writes the items of a list, or else the document itself, one a line.

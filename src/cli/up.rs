@@ -8,7 +8,7 @@ use scoregate_authz::Pepper;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::GlobalArgs;
-use super::gate::{bind_check_ports, start_gate};
+use super::gate::{bind_check_ports, start_gate, without_policy};
 use super::output::say;
 use super::serve::{
     Addresses, GateFlags, Loaded, Process, ServeArgs, ServeError, WorkspaceFlags, load, until_ready,
@@ -50,7 +50,9 @@ pub(super) fn run(global: &GlobalArgs, args: &UpArgs) -> Result<ExitCode, ServeE
         let credential = own_credential(&workspace.workspace, data_dir.path()).await?;
         let mut gate_config = gate_config(&loaded, credential, pepper)?;
         gate_config.feed = connectable(&workspace.feed).into();
-        let gate = start_gate(gate_config, check_ports, admin, &process).await?;
+        // The process is ready when its gate is, which has its policy from the workspace.
+        let health = without_policy().await.with_remarks_of(&workspace.health);
+        let gate = start_gate(gate_config, check_ports, admin, health, &process).await?;
         until_ready(&gate.health).await;
         let addresses = Addresses {
             ext_authz: gate.check_ports.first().cloned(),

@@ -392,20 +392,32 @@ fn segment(sources: &Sources, key: &str, text: &str) -> Result<String, ConfigErr
     Err(sources.error(key, Problem::Form(problem)))
 }
 
-/// An absolute http or https URL, without the slash at its end.
+/// A [base URL](is_base_url), without the slash at its end.
 fn url(sources: &Sources, key: &str, text: Option<&String>) -> Result<Option<String>, ConfigError> {
     let Some(text) = text else { return Ok(None) };
-    match reqwest::Url::parse(text) {
-        Ok(url)
-            if matches!(url.scheme(), "http" | "https")
-                && url.query().is_none()
-                && url.fragment().is_none() =>
-        {
-            Ok(Some(text.trim_end_matches('/').to_owned()))
-        }
-        _ => {
-            let problem = format!("`{text}` is not an http or https URL without query and fragment");
-            Err(sources.error(key, Problem::Form(problem)))
-        }
+    if is_base_url(text) {
+        return Ok(Some(text.trim_end_matches('/').to_owned()));
+    }
+    let text = without_user(text);
+    let problem = format!("`{text}` is not an http or https URL without user, query and fragment");
+    Err(sources.error(key, Problem::Form(problem)))
+}
+
+/// Whether it is an absolute http or https URL with nothing but host, port and path: others begin with it.
+pub(crate) fn is_base_url(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    })
+}
+
+/// What should have been a URL, for a message: what may be user and password is left out.
+pub(crate) fn without_user(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, rest)) => format!("...@{rest}"),
+        None => text.to_owned(),
     }
 }

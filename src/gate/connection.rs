@@ -184,3 +184,53 @@ impl AsyncWrite for Unread {
         self.connection.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arc_swap::ArcSwapOption;
+    use rstest::rstest;
+    use scoregate_authz::{CredentialHeaders, PortRule, Rules, TargetSource};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+    use tokio::time::Instant;
+
+    use crate::clock::SystemClock;
+    use crate::config::UndecidedAnswer;
+    use crate::gate::answer::Answers;
+    use crate::gate::check::{CheckService, Decider};
+    use crate::gate::fixtures::peppers;
+    use crate::gate::metrics::GateMetrics;
+    use crate::metrics::Metrics;
+
+    fn port() -> CheckPort {
+        let rules = Rules {
+            target: TargetSource::ContextExtensions,
+            ports: PortRule::Any,
+            credential_headers: CredentialHeaders::default(),
+            clock_skew: Duration::ZERO,
+            peppers: peppers(),
+        };
+        let clock = Arc::new(SystemClock);
+        let metrics = GateMetrics::register(&Metrics::default(), clock.clone());
+        let decider = Decider::new(rules, Arc::new(ArcSwapOption::empty()), 1, clock);
+        let answers = Answers::new("r", &CredentialHeaders::default(), UndecidedAnswer::DeniedResponse);
+        let checks = CheckService::new(Arc::new(decider), Arc::new(answers), metrics.checks);
+        CheckPort::new(checks, axum::Router::new())
+    }
+
+    #[rstest]
+    #[case::silence(b"", PREFACE_TIMEOUT)]
+    #[case::half_a_preface(b"PRI * HTTP/2.0\r\n", PREFACE_TIMEOUT)]
+    // Envoy connects before it has anything to ask: after the preface only a peer that is dead is given up.
+    #[case::dead_after_the_preface(PREFACE, KEEP_ALIVE_INTERVAL + KEEP_ALIVE_TIMEOUT)]
+    #[tokio::test(start_paused = true)]
+    async fn t014_connection_that_says_too_little_is_closed(#[case] sent: &[u8], #[case] after: Duration) {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        client.write_all(sent).await.unwrap();
+        let start = Instant::now();
+        serve(Connection::Unix(server), port(), None, Shutdown::default()).await;
+        let near = after..after + Duration::from_millis(10);
+        assert!(near.contains(&start.elapsed()), "{:?}", start.elapsed());
+    }
+}

@@ -3,11 +3,6 @@
 mod messages;
 mod session;
 
-use std::time::Duration;
-
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
@@ -15,7 +10,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Workspace;
 use super::domain::{Principal, Role};
-use crate::listen::{Connection, Listener};
+use crate::http_server;
+use crate::listen::Listener;
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::shutdown::Shutdown;
 use session::Session;
@@ -25,35 +21,13 @@ use wire::policy_feed_server::{PolicyFeed, PolicyFeedServer};
 const MAX_GATE_MESSAGE: usize = 16 * 1024;
 /// Messages that wait for a gate to read them. A slow gate holds no more than these in memory.
 const WAITING_MESSAGES: usize = 2;
-/// A connection that is silent for the sum of these is given up.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves gates until the shutdown stops.
 pub(super) async fn serve(workspace: &Workspace, listener: Listener, shutdown: &Shutdown) {
     let feed = PolicyFeedServer::new(Feed { workspace: workspace.clone(), shutdown: shutdown.clone() })
         .max_decoding_message_size(MAX_GATE_MESSAGE);
     let router = tonic::service::Routes::new(feed).into_axum_router();
-    while let Some(connection) = listener.next(shutdown).await {
-        shutdown.spawn(serve_connection(connection, router.clone(), shutdown.clone()));
-    }
-}
-
-async fn serve_connection(connection: Connection, router: axum::Router, shutdown: Shutdown) {
-    let mut server = auto::Builder::new(TokioExecutor::new()).http2_only();
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    let served = server.serve_connection(TokioIo::new(connection), TowerToHyperService::new(router));
-    tokio::pin!(served);
-    // A gate that breaks off is no news: its session says so.
-    tokio::select! {
-        _ = served.as_mut() => return,
-        () = shutdown.stopping() => served.as_mut().graceful_shutdown(),
-    }
-    let _ = served.await;
+    http_server::serve_http2(&listener, &router, shutdown).await;
 }
 
 #[derive(Debug)]

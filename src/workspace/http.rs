@@ -23,6 +23,7 @@ mod openapi;
 mod openid;
 mod operation;
 mod origin;
+mod page_size;
 mod principals;
 mod resource_manager;
 mod service_object;

@@ -173,15 +173,19 @@ fn check_name(name: &str) -> Result<(), WorkspaceError> {
     let problem = match name {
         Origin::LOCAL => "this name is reserved: in the audit it stands for the workspace itself",
         _ if is_name(name) => return Ok(()),
-        _ => "the name of a principal has 1 to 64 letters, digits and `-._@`",
+        _ => {
+            "the name of a principal has 1 to 64 letters, digits and `-._@`, and begins with a letter or a digit"
+        }
     };
     Err(WorkspaceError::Invalid { field: "name".to_owned(), problem: problem.to_owned() })
 }
 
-/// Whether a principal could have this name.
+/// Whether a principal could have this name. Not `.` and `..`, which are no segments of a URL's path.
 pub(super) fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._@".contains(&byte);
-    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
+    text.len() <= 64
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.bytes().all(allowed)
 }
 
 fn new_credential() -> Result<SecretString, KeyringError> {

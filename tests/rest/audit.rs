@@ -219,6 +219,9 @@ async fn filters_that_cannot_be_are_400_and_named() {
         ("count=many", "`count` must be a number of records, 1 or more"),
         ("$skipToken=x", "`$skipToken`: it was not made by this list"),
         ("pricipal=owner", "`pricipal` is not a parameter of this list"),
+        ("principal=owner&principal=local", "`principal` is given more than once"),
+        ("principal=owner&principal=owner", "`principal` is given more than once"),
+        ("$skipToken=1&$skipToken=2", "`$skipToken` is given more than once"),
     ];
     for (query, message) in cases {
         let answer = get(&test, &format!("?{query}")).await;

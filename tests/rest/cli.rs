@@ -253,7 +253,31 @@ async fn audit_follows_pages_up_to_the_limit_in_lines_too() {
     assert_eq!(sequences, (1..=503).rev().collect::<Vec<_>>());
     assert_eq!(json(&test, &["audit", "--limit", "501"]).await.as_array().unwrap().len(), 501);
     assert_eq!(json(&test, &["audit"]).await.as_array().unwrap().len(), 100);
+    for (limit, said) in [
+        ("502", "there are more than these 502 (--limit)\n"),
+        ("503", ""),
+        ("1", "there are more than these 1 (--limit)\n"),
+    ] {
+        let output = run(&test, &["audit", "--limit", limit]).await;
+        assert_eq!(text(&output.stderr), said, "{limit}");
+    }
     assert_eq!(shown(&test, &["audit", "--limit", "0", "--output", "jsonl"]).await, "");
+}
+
+#[tokio::test]
+async fn output_that_nobody_reads_ends_a_command_quietly() {
+    let test = TestWorkspace::start().await;
+    test.create("svc", json!({})).await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    for arguments in
+        [&["audit"][..], &["audit", "--output", "jsonl"], &["service", "list"], &["key", "show", "svc"]]
+    {
+        let mut command = command(&test, &test.owner, arguments);
+        command.stdout(writer.try_clone().unwrap()).stderr(Stdio::piped());
+        let output = command.spawn().unwrap().wait_with_output().await.unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{arguments:?}");
+    }
 }
 
 #[tokio::test]
@@ -320,8 +344,15 @@ async fn refusals_say_what_to_do_and_have_exit_codes() {
     no_url.env("SCOREGATE_WORKSPACE", "workspace:8181");
     let mut nowhere = command(&test, &owner, &["service", "list"]);
     nowhere.env("SCOREGATE_WORKSPACE", "http://127.0.0.1:1");
+    let mut with_password = command(&test, &owner, &["service", "list"]);
+    with_password.env("SCOREGATE_WORKSPACE", format!("http://me:{owner}@127.0.0.1:1"));
+    let mut gate_with_password = command(&test, &owner, &["explain", "--service", "svc"]);
+    gate_with_password.env("SCOREGATE_ADMIN", format!("http://me:{owner}@127.0.0.1:1"));
     let cases = [
         (nobody, 64, "set SCOREGATE_CREDENTIAL"),
+        (with_password, 64, "`...@127.0.0.1:1` is no URL of a workspace"),
+        (gate_with_password, 64, "`...@127.0.0.1:1` is no URL of an admin listener"),
+        (command(&test, &owner, &["principal", "delete", ".."]), 3, "nothing can have the name `..`"),
         (no_url, 64, "write it as `http://HOST:PORT`"),
         (nowhere, 1, "is `scoregate up` running there?"),
         (command(&test, "wrong", &["service", "list"]), 3, "does not accept the credential"),

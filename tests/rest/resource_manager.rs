@@ -104,6 +104,16 @@ async fn workspace_in_another_letter_case_is_the_same() {
 }
 
 #[tokio::test]
+async fn words_between_names_are_in_one_letter_case_and_refusals_in_every_one() {
+    let test = TestWorkspace::start().await;
+    for (word, other) in [("resourceGroups", "resourcegroups"), ("subscriptions", "Subscriptions")] {
+        let answer = test.request(Method::GET, &WORKSPACE.replace(word, other)).send().await;
+        assert_eq!(answer.status, 404, "{other}");
+        assert_eq!(answer.body["error"]["message"], "there is nothing at this path", "{other}");
+    }
+}
+
+#[tokio::test]
 async fn workspace_of_another_name_is_404() {
     let test = TestWorkspace::start().await;
     let answer = test.request(Method::GET, &WORKSPACE.replace("/ws", "/other")).send().await;

@@ -109,7 +109,7 @@ async fn plain_http_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn handshakes_that_never_end_hold_nobody_up_and_are_ended() {
+async fn t014_handshakes_that_never_end_hold_nobody_up_and_are_ended() {
     let workspace = TlsWorkspace::start().await;
     let began = Instant::now();
     let mut silent = Vec::new();

@@ -10,21 +10,19 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
-use super::Api;
 use super::access::{Access, Endpoint};
 use super::description::{Description, Group, words};
 use super::error::ApiError;
+use super::{Api, page_size};
 use crate::workspace::{AuditAction, AuditEntry, AuditFilter, AuditRecord, Page, Role};
 
 const PATH: &str = "/scoregate/v1/audit";
 
-const DEFAULT_PAGE: u32 = 50;
-const LARGEST_PAGE: u32 = 500;
 const SKIP_TOKEN: &str = "$skipToken";
 
 pub(super) fn endpoint() -> Endpoint {
     let description = Description::new(Group::Workspace, "listAudit", "List who changed what, newest first")
-        .detail("Follow `nextLink` as it stands: it has the filters in it. A parameter that is not known is refused.")
+        .detail("Follow `nextLink` as it stands: it has the filters in it. A parameter that is not known, or that comes twice, is refused.")
         .query("service", "The name of a service, for all that had it, or the uid of one.")
         .query("principal", "Who did it; `local` is the process or somebody with its data directory.")
         .query("action", "What was done.")
@@ -135,16 +133,23 @@ struct Query {
 
 impl Query {
     /// A parameter that is not known is refused: a filter that is misspelt would show everything as if it were all that
-    /// there is.
+    /// there is. So is one that comes twice: only one of them would be the filter.
     fn read(text: &str) -> Result<Self, ApiError> {
-        let mut query = Self { page_size: DEFAULT_PAGE, ..Self::default() };
+        let mut query = Self { page_size: page_size::DEFAULT, ..Self::default() };
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            if query.has(&name) {
+                return Err(ApiError::invalid(name, "is given more than once"));
+            }
             query.read_parameter(&name, &value)?;
             if name != SKIP_TOKEN {
                 query.pairs.push((name.into_owned(), value.into_owned()));
             }
         }
         Ok(query)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        name == SKIP_TOKEN && self.from.is_some() || self.pairs.iter().any(|(known, _)| known == name)
     }
 
     fn read_parameter(&mut self, name: &str, value: &str) -> Result<(), ApiError> {
@@ -166,7 +171,7 @@ impl Query {
             }
             "since" => filter.since = Some(time(name, value)?),
             "until" => filter.until = Some(time(name, value)?),
-            "count" => self.page_size = page_size(value)?,
+            "count" => self.page_size = page_size::read(value, "records")?,
             SKIP_TOKEN => self.from = Some(value.to_owned()),
             _ => return Err(ApiError::invalid(name, "is not a parameter of this list")),
         }
@@ -182,12 +187,4 @@ impl Query {
 
 fn time(name: &str, text: &str) -> Result<Timestamp, ApiError> {
     text.parse().map_err(|_| ApiError::invalid(name, "must be a time such as `2026-01-31T12:00:00Z`"))
-}
-
-/// More than the largest page is that page: what is left comes with the next one.
-fn page_size(text: &str) -> Result<u32, ApiError> {
-    match text.parse::<u32>() {
-        Ok(count) if count > 0 => Ok(count.min(LARGEST_PAGE)),
-        _ => Err(ApiError::invalid("count", "must be a number of records, 1 or more")),
-    }
 }

@@ -109,6 +109,7 @@ fn compute_types() -> Object {
 }
 
 /// A service to be made, or to be put in the place of the one of its name.
+#[derive(Clone)]
 pub(super) struct CreateRequest {
     pub(super) new: NewService,
     /// Whether one that exists is changed.

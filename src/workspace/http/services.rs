@@ -14,7 +14,7 @@ mod validate;
 
 use super::access::Endpoint;
 
-pub(super) use create::existing;
+pub(super) use create::{existing, is_overtaken};
 pub(super) use list::Query;
 pub(super) use list_keys::KeyPairObject;
 pub(super) use regenerate_key::{slot, slot_schema};

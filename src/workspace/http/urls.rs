@@ -10,7 +10,9 @@ use crate::workspace::ServiceRecord;
 pub(super) const WORKSPACE_PATH: &str = "/modelmanagement/v1.0/subscriptions/{subscription}\
     /resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices/workspaces/{workspace}";
 
-/// The route of the workspace in Azure's tree of resources, where SDK v2 and Resource Manager's clients ask.
+/// The route of the workspace in Azure's tree of resources, where SDK v2 and Resource Manager's clients ask. In Azure all
+/// of a path is the same in any letter case; here the names in it are, and the words between them are as those clients
+/// write them.
 pub(super) const RESOURCE_PATH: &str = "/subscriptions/{subscription}/resourceGroups/{resource_group}\
     /providers/Microsoft.MachineLearningServices/workspaces/{workspace}";
 
@@ -66,7 +68,8 @@ impl PublicUrls {
     }
 }
 
-/// Whether a path is in Azure's tree of resources, whose clients read errors in a shape of their own.
+/// Whether a path is in Azure's tree of resources, whose clients read errors in a shape of their own. In any letter case:
+/// who writes the tree in another one is told in that shape that nothing is there.
 pub(super) fn is_resource(path: &str) -> bool {
     path.get(..RESOURCES.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESOURCES))
 }

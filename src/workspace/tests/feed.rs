@@ -3,6 +3,7 @@ use std::time::Duration;
 use rstest::rstest;
 use scoregate_authz::{Slot, Version};
 use secrecy::ExposeSecret;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
 use super::fixture::{Fixture, Served, TestGate, flags, new_service, now, until};
@@ -48,6 +49,26 @@ async fn t111_a_workspace_without_services_sends_a_complete_snapshot() {
     let snapshot = gate.snapshot.as_ref().unwrap();
     assert_eq!(snapshot.services().count(), 0);
     assert_eq!(snapshot.entries().len(), 1, "the verification key");
+    served.stop().await;
+}
+
+#[rstest]
+#[case::silence(b"")]
+#[case::half_a_preface(b"PRI * HTTP/2.0\r\n")]
+#[case::a_preface_alone(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")]
+#[tokio::test]
+async fn t014_a_connection_without_a_request_is_closed(#[case] sent: &[u8]) {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let address = served.address.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(sent).await.unwrap();
+    // The clock runs ahead whenever nothing happens.
+    tokio::time::pause();
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut rest)).await;
+    let _ = read.expect("still open");
+    tokio::time::resume();
     served.stop().await;
 }
 

@@ -88,6 +88,11 @@ async fn delete_of_an_unknown_principal_is_an_error() {
 
 #[rstest]
 #[case("")]
+#[case(".")]
+#[case("..")]
+#[case("-ci")]
+#[case("_ci")]
+#[case("@ci")]
 #[case("with space")]
 #[case("line\nbreak")]
 #[case("ümlaut")]
@@ -98,4 +103,14 @@ async fn create_under_an_impossible_name_is_refused(#[case] name: &str) {
     let error =
         fixture.open().await.create_principal(&Origin::local(), name, Role::Reader).await.unwrap_err();
     assert!(matches!(error, WorkspaceError::Invalid { .. }), "{error}");
+}
+
+#[rstest]
+#[case("0")]
+#[case("a.b-c_d@example.com")]
+#[case("0123456789012345678901234567890123456789012345678901234567890123")]
+#[tokio::test]
+async fn create_takes_a_name(#[case] name: &str) {
+    let fixture = Fixture::new();
+    fixture.open().await.create_principal(&Origin::local(), name, Role::Reader).await.unwrap();
 }

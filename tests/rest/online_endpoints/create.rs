@@ -139,3 +139,12 @@ async fn create_leaves_sdk_v1s_object_as_it_is() {
     };
     assert_eq!(members("one").await, members("two").await);
 }
+
+#[tokio::test]
+async fn create_by_several_at_once_makes_one_and_fails_nobody() {
+    let test = TestWorkspace::start().await;
+    let put = async || put(&test, "ep-1", json!({})).await.status.as_u16();
+    let mut statuses: [u16; 4] = tokio::join!(put(), put(), put(), put()).into();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 201]);
+}

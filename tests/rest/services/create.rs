@@ -184,6 +184,17 @@ async fn overwrite_of_nothing_creates() {
 }
 
 #[tokio::test]
+async fn overwrite_by_several_at_once_creates_one_and_fails_nobody() {
+    let test = TestWorkspace::start().await;
+    let overwrite = async || {
+        let body = json!({ "name": "svc", "computeType": "AKS", "overwrite": true });
+        test.post("/services", &body).await.status.as_u16()
+    };
+    let statuses = tokio::join!(overwrite(), overwrite(), overwrite(), overwrite());
+    assert_eq!(statuses, (202, 202, 202, 202));
+}
+
+#[tokio::test]
 async fn overwrite_takes_the_present_keys_and_refuses_others() {
     let test = TestWorkspace::start().await;
     let keys = json!({ "primaryKey": "a-chosen-primary-key", "secondaryKey": null });

@@ -20,7 +20,7 @@ use crate::workspace::http::body::JsonBody;
 use crate::workspace::http::description::{Description, Group};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::service_request::CreateRequest;
-use crate::workspace::http::services::existing;
+use crate::workspace::http::services::{existing, is_overtaken};
 use crate::workspace::{Operation, Origin, Role, ServiceRecord};
 
 pub(super) fn endpoint() -> Endpoint {
@@ -43,16 +43,23 @@ async fn create_or_update(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let request = endpoint_request::read(&name, &body)?;
-    let (status, (service, operation)) = match existing(&api, &request).await? {
-        Some(service) => {
-            let patch = request.into_patch();
-            let changed = api.workspace.update_service_at_gates(&origin, &service.name, patch).await?;
-            (StatusCode::OK, changed)
-        }
-        None => (StatusCode::CREATED, create(&api, &origin, request).await?),
-    };
+    let first = write(&api, &origin, request.clone()).await;
+    let written = if is_overtaken(&first) { write(&api, &origin, request).await } else { first };
+    let (status, (service, operation)) = written?;
     let headers = headers_unless_enforced(&api, &operation).await?;
     Ok((status, headers, Json(endpoint_object(&api, &service))).into_response())
+}
+
+async fn write(
+    api: &Api,
+    origin: &Origin,
+    request: CreateRequest,
+) -> Result<(StatusCode, (ServiceRecord, Operation)), ApiError> {
+    let Some(service) = existing(api, &request).await? else {
+        return Ok((StatusCode::CREATED, create(api, origin, request).await?));
+    };
+    let changed = api.workspace.update_service_at_gates(origin, &service.name, request.into_patch()).await?;
+    Ok((StatusCode::OK, changed))
 }
 
 async fn create(

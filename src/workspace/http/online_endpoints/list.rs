@@ -20,7 +20,7 @@ pub(super) fn endpoint() -> Endpoint {
         .detail("Takes the filters of the list of services.")
         .query("name", "Its whole name.")
         .query("computeType", "`Kubernetes` or `Managed`.")
-        .query("tags", "`key` or `key=value`, separated by commas: all must match.")
+        .query("tags", "`key` or `key=value`, separated by commas, 32 at most: all must match.")
         .query("properties", "Like `tags`.")
         .query("orderBy", "`CreatedAtDesc` (the default), `CreatedAtAsc`, `UpdatedAtDesc` or `UpdatedAtAsc`.")
         .query_number("count", 1, "The size of a page: 50 unless told, 500 at most.")

@@ -32,7 +32,7 @@ pub(super) fn endpoint() -> Endpoint {
     reason = "a description: bodies are read by `Members`, which tells the place of an error"
 )]
 struct NewPrincipal {
-    #[schema(pattern = "^[A-Za-z0-9._@-]{1,64}$")]
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
     name: String,
     #[schema(schema_with = roles)]
     role: String,

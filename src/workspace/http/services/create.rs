@@ -13,7 +13,7 @@ use crate::workspace::http::description::{Description, Group};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::operation::accepted;
 use crate::workspace::http::service_request::{CreateRequest, NewServiceBody};
-use crate::workspace::{Origin, Role, ServiceRecord, WorkspaceError};
+use crate::workspace::{Operation, Origin, Role, ServiceRecord, WorkspaceError};
 
 pub(super) fn endpoint() -> Endpoint {
     let description = Description::new(Group::Services, "createService", "Make a service")
@@ -30,14 +30,30 @@ async fn create(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let request = CreateRequest::read(&body)?;
-    let existing = if request.overwrite { existing(&api, &request).await? } else { None };
-    let (_, operation) = match existing {
-        Some(service) => {
-            api.workspace.update_service_at_gates(&origin, &service.name, request.into_patch()).await?
-        }
-        None => api.workspace.create_service(&origin, request.new).await?,
+    let operation = if request.overwrite {
+        let first = create_or_update(&api, &origin, request.clone()).await;
+        if is_overtaken(&first) { create_or_update(&api, &origin, request).await? } else { first? }
+    } else {
+        api.workspace.create_service(&origin, request.new).await?.1
     };
     Ok(accepted(&api, &operation))
+}
+
+async fn create_or_update(api: &Api, origin: &Origin, request: CreateRequest) -> Result<Operation, ApiError> {
+    let (_, operation) = match existing(api, &request).await? {
+        Some(service) => {
+            api.workspace.update_service_at_gates(origin, &service.name, request.into_patch()).await?
+        }
+        None => api.workspace.create_service(origin, request.new).await?,
+    };
+    Ok(operation)
+}
+
+/// Whether another client made or deleted the service between the look at it and the change. What is there then is
+/// found by a second try.
+pub(in crate::workspace::http) fn is_overtaken<T>(outcome: &Result<T, ApiError>) -> bool {
+    use WorkspaceError::{ServiceExists, UnknownService};
+    matches!(outcome, Err(ApiError::Workspace(ServiceExists(_) | UnknownService(_))))
 }
 
 /// The service that is to be overwritten, if there is one.

@@ -13,12 +13,12 @@ use crate::workspace::http::access::Endpoint;
 use crate::workspace::http::description::{Description, Group};
 use crate::workspace::http::error::ApiError;
 use crate::workspace::http::service_object::{ServiceObject, service_object};
-use crate::workspace::http::{Api, model_id};
+use crate::workspace::http::{Api, model_id, page_size};
 use crate::workspace::{Order, Page, Role, ServiceFilter, ServiceRecord};
 
-const DEFAULT_PAGE: u32 = 50;
-const LARGEST_PAGE: u32 = 500;
 const SKIP_TOKEN: &str = "$skipToken";
+/// Most tags, and most properties, of a filter. Each is a term of the store's query, whose depth has a limit.
+const MOST_LABELS: usize = 32;
 
 /// Filters on what is not kept here: no service has any of it.
 const MATCH_NOTHING: [&str; 4] = ["imageDigest", "imageId", "imageName", "runId"];
@@ -33,7 +33,7 @@ pub(super) fn endpoint() -> Endpoint {
         .detail("Filters are combined. Follow `nextLink` as it stands: it has the filters in it.")
         .query("name", "Its whole name.")
         .query("computeType", "`AKS` or `ACI`, `Kubernetes` or `Managed`, in any letter case. Azure's other types match nothing.")
-        .query("tags", "`key` or `key=value`, separated by commas: all must match. `tag` is the same.")
+        .query("tags", "`key` or `key=value`, separated by commas, 32 at most: all must match. `tag` is the same.")
         .query("properties", "Like `tags`.")
         .query("modelId", "`name:version` of a model that it was deployed with.")
         .query("modelName", "The name of a model that it was deployed with.")
@@ -79,7 +79,7 @@ pub(in crate::workspace::http) struct Query {
 impl Query {
     /// Parameters that are not known are ignored: `expand` is one, and every object is complete anyhow.
     pub(in crate::workspace::http) fn read(text: &str) -> Result<Self, ApiError> {
-        let mut query = Self { page_size: DEFAULT_PAGE, ..Self::default() };
+        let mut query = Self { page_size: page_size::DEFAULT, ..Self::default() };
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             query.read_parameter(&name, &value)?;
             if name != SKIP_TOKEN {
@@ -93,12 +93,12 @@ impl Query {
         match name {
             "name" => self.filter.name = Some(value.to_owned()),
             "computeType" => self.read_compute_type(value)?,
-            "tag" | "tags" => self.filter.tags.extend(labels(value)),
-            "properties" => self.filter.properties.extend(labels(value)),
-            "modelId" => self.filter.properties.push(model_id::with_id(value)),
-            "modelName" => self.filter.properties.push(model_id::of_name(value)),
+            "tag" | "tags" => add(&mut self.filter.tags, name, labels(value))?,
+            "properties" => add(&mut self.filter.properties, name, labels(value))?,
+            "modelId" => add(&mut self.filter.properties, name, [model_id::with_id(value)])?,
+            "modelName" => add(&mut self.filter.properties, name, [model_id::of_name(value)])?,
             "orderby" | "orderBy" => self.filter.order = order(value)?,
-            "count" => self.page_size = page_size(value)?,
+            "count" => self.page_size = page_size::read(value, "services")?,
             SKIP_TOKEN => self.from = Some(value.to_owned()),
             _ if MATCH_NOTHING.contains(&name) => self.matches_nothing = true,
             _ => {}
@@ -139,8 +139,19 @@ impl Query {
     }
 }
 
+/// A key, and the value that it is to have, if it is not to have just any.
+type Label = (String, Option<String>);
+
+fn add(wanted: &mut Vec<Label>, name: &str, labels: impl IntoIterator<Item = Label>) -> Result<(), ApiError> {
+    wanted.extend(labels);
+    if wanted.len() > MOST_LABELS {
+        return Err(ApiError::invalid(name, format!("has more than {MOST_LABELS} to match")));
+    }
+    Ok(())
+}
+
 /// `key` or `key=value`, separated by commas.
-fn labels(text: &str) -> impl Iterator<Item = (String, Option<String>)> {
+fn labels(text: &str) -> impl Iterator<Item = Label> {
     let label = |item: &str| match item.split_once('=') {
         Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
         None => (item.to_owned(), None),
@@ -164,17 +175,10 @@ fn order(text: &str) -> Result<Order, ApiError> {
     })
 }
 
-/// More than the largest page is that page: what is left comes with the next one.
-fn page_size(text: &str) -> Result<u32, ApiError> {
-    match text.parse::<u32>() {
-        Ok(count) if count > 0 => Ok(count.min(LARGEST_PAGE)),
-        _ => Err(ApiError::invalid("count", "must be a number of services, 1 or more")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
 
     #[test]
     fn read_takes_filters_and_keeps_them_for_the_next_page() {
@@ -203,6 +207,20 @@ mod tests {
             let query = Query::read(&format!("computeType={text}")).unwrap();
             assert_eq!(query.filter.compute_type, Some(expected));
         }
+    }
+
+    #[rstest]
+    #[case::one_list("tags", ",", "")]
+    #[case::one_by_one("tag", "&tag=", "")]
+    #[case::both_spellings("tags", ",", "tag=x&")]
+    #[case::properties("properties", ",", "")]
+    #[case::models("modelName", "&modelName=", "modelId=a:1&")]
+    fn read_takes_32_labels_and_no_more(#[case] name: &str, #[case] between: &str, #[case] before: &str) {
+        let text = |count| format!("{before}{name}={}", vec!["a"; count].join(between));
+        let most = MOST_LABELS - usize::from(!before.is_empty());
+        assert!(Query::read(&text(most)).is_ok());
+        let refusal = Query::read(&text(most + 1)).err().unwrap().to_string();
+        assert_eq!(refusal, format!("`{name}` has more than 32 to match"));
     }
 
     #[test]

@@ -19,7 +19,6 @@ mod request;
 mod state;
 mod worker;
 
-use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
@@ -151,15 +150,4 @@ async fn report_readiness(mut applied: watch::Receiver<Option<Version>>, health:
     }
     shutdown.draining().await;
     health.report(Err("draining".to_owned())).await;
-}
-
-/// An error and what caused it, on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod backoff;
+mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;

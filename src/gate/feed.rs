@@ -14,11 +14,11 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
-use super::chain;
 use super::keeper::{Differs, Keeper, Taken};
 use super::metrics::FeedMetrics;
 use super::state::{self, Assembly, RefusedPolicy};
 use crate::backoff::Backoff;
+use crate::causes::with_causes;
 use crate::listen::PeerAddress;
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::proto::scoregate::policy::v1::policy_feed_client::PolicyFeedClient;
@@ -94,7 +94,7 @@ impl Feed {
             };
             self.metrics.connected.set(0);
             let delay = backoff.next(random::fraction());
-            tracing::warn!(error = chain(&error), retry_in = ?delay, "the policy feed is not connected");
+            tracing::warn!(error = with_causes(&error), retry_in = ?delay, "the policy feed is not connected");
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = shutdown.stopping() => return,

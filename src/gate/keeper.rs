@@ -7,10 +7,10 @@ use arc_swap::ArcSwapOption;
 use scoregate_authz::{Peppers, Snapshot, Version};
 use tokio::sync::watch;
 
-use super::chain;
 use super::disk::{Disk, HighWater};
 use super::metrics::PolicyMetrics;
 use super::state::{self, Assembly, RefusedPolicy};
+use crate::causes::with_causes;
 use crate::clock::Clock;
 use crate::proto::scoregate::policy::v1 as wire;
 
@@ -68,7 +68,7 @@ impl Keeper {
         let found = disk.read(&peppers);
         let state = found.state.unwrap_or_else(|error| {
             tracing::error!(
-                error = chain(&error),
+                error = with_causes(&error),
                 "the last good policy on disk is refused: there is none until the workspace sends one"
             );
             None

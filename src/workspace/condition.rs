@@ -15,6 +15,7 @@ use super::image::Image;
 use super::store::{State, StoreError};
 use super::{Turn, Workspace, timestamp};
 use crate::admin::Health;
+use crate::causes::with_causes;
 
 /// How often the store is tried.
 const TICK: Duration = Duration::from_secs(1);
@@ -168,14 +169,4 @@ impl Workspace {
         }
         Ok(())
     }
-}
-
-fn with_causes(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -374,7 +374,8 @@ const MEDIA_TYPE: Refusal = Refusal {
 const UNAVAILABLE: Refusal = Refusal {
     name: "ServiceUnavailable",
     status: StatusCode::SERVICE_UNAVAILABLE,
-    text: "The workspace's store does not work. Nothing was changed; trying again is safe.",
+    text: "The workspace's store does not work. Nothing is changed by halves; where it failed at the end of a commit the whole \
+        change may have been done: read before trying again.",
 };
 
 /// All of them.

@@ -292,7 +292,7 @@ fn code(status: StatusCode) -> String {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
-        if matches!(self, Self::Unauthenticated | Self::WrongSecret) {
+        if self.status() == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static(r#"Bearer realm="scoregate""#);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }

@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use rstest::rstest;
 use secrecy::ExposeSecret;
 
-use super::fixture::Fixture;
+use super::fixture::{Fixture, new_service};
+use crate::listen::Peer;
 use crate::workspace::{Origin, Role, WorkspaceError};
 
 #[tokio::test]
@@ -42,6 +45,28 @@ async fn ensure_owner_makes_one_on_first_start_only() {
     assert_eq!((owner.name.as_str(), owner.role), ("owner", Role::Owner));
     drop(workspace);
     assert!(fixture.open().await.ensure_owner().await.unwrap().is_none());
+}
+
+/// A change may wait for its turn, and whoever asked for it be deleted meanwhile.
+#[tokio::test]
+async fn a_change_of_a_principal_that_is_gone_is_refused() {
+    let fixture = Fixture::new();
+    let workspace = fixture.open().await;
+    let (gone, _) = workspace.create_principal(&Origin::local(), "ci", Role::Owner).await.unwrap();
+    let origin = Origin::of_request(&gone, Peer::Unix, uuid::Uuid::nil());
+    workspace.create_service(&origin, new_service("first")).await.unwrap();
+    workspace.delete_principal(&Origin::local(), "ci").await.unwrap();
+    fixture.clock.advance(Duration::from_secs(1));
+    // One of the same name is another one.
+    workspace.create_principal(&Origin::local(), "ci", Role::Owner).await.unwrap();
+    let changes = [
+        workspace.create_service(&origin, new_service("second")).await.err(),
+        workspace.delete_service(&origin, "first").await.err(),
+        workspace.create_principal(&origin, "backdoor", Role::Owner).await.err(),
+    ];
+    for refused in changes {
+        assert!(matches!(refused, Some(WorkspaceError::PrincipalGone(_))), "{refused:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,21 +1,10 @@
-use std::error::Error;
 use std::os::unix::fs::PermissionsExt;
 
 use secrecy::ExposeSecret;
 
 use super::fixture::{Fixture, master_keys, new_service, pepper};
+use crate::causes::with_causes;
 use crate::workspace::{OpenError, Origin, Role, ServiceFilter};
-
-/// An error and what is behind it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
 
 #[tokio::test]
 async fn everything_is_there_after_a_restart() {
@@ -65,13 +54,13 @@ async fn open_with_another_master_key_says_which_is_needed() {
     fixture.config.master_keys = master_keys(&[("m2", 2), ("m3", 3)]);
     let error = fixture.try_open().await.unwrap_err();
     assert_eq!(
-        chain(&error),
+        with_causes(&error),
         "the workspace's secrets cannot be read: \
          master key `m1` is needed, and those configured are `m2`, `m3`"
     );
     fixture.config.master_keys = master_keys(&[("m1", 9)]);
     let error = fixture.try_open().await.unwrap_err();
-    assert!(chain(&error).contains("another key of that name"), "{}", chain(&error));
+    assert!(with_causes(&error).contains("another key of that name"), "{}", with_causes(&error));
 }
 
 #[tokio::test]
@@ -97,7 +86,7 @@ async fn open_of_a_newer_database_is_refused() {
         )
         .await;
     let error = fixture.try_open().await.unwrap_err();
-    let text = chain(&error);
+    let text = with_causes(&error);
     assert!(text.ends_with("the database has schema version 99, and this scoregate knows up to 2"), "{text}");
 }
 

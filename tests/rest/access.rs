@@ -223,14 +223,31 @@ async fn every_answer_has_an_id_of_its_own_that_its_error_repeats() {
     assert!(!test.get("/services").await.header("x-request-id").is_empty());
 }
 
-/// A body may take its time, and its sender may be deleted meanwhile.
+/// A body may take its time, and its sender be deleted meanwhile.
 #[tokio::test]
-async fn a_principal_that_is_deleted_while_it_sends_changes_nothing() {
-    let test = TestWorkspace::start().await;
-    let leaked = test.principal(Role::Owner).await;
-    let (begin, end) = (r#"{"name":"back"#, r#"door","role":"owner"}"#);
+async fn a_principal_that_is_deleted_while_it_sends_gets_and_changes_nothing() {
+    let token = TestWorkspace::path("/services/with-tokens/token");
+    for (path, begin, end) in [
+        ("/scoregate/v1/principals", r#"{"name":"back"#, r#"door","role":"owner"}"#),
+        (token.as_str(), r#"{"expires"#, r#"In":60}"#),
+    ] {
+        let test = TestWorkspace::start().await;
+        test.create("with-tokens", json!({ "aadAuthEnabled": true })).await;
+        let status = status_of_who_is_deleted_between(&test, path, begin, end).await;
+        assert_eq!(status, "HTTP/1.1 401", "{path}");
+        assert!(test.workspace.principals().iter().all(|principal| principal.name != "backdoor"));
+    }
+}
+
+async fn status_of_who_is_deleted_between(
+    test: &TestWorkspace,
+    path: &str,
+    begin: &str,
+    end: &str,
+) -> String {
+    let credential = test.principal(Role::Owner).await;
     let head = format!(
-        "POST /scoregate/v1/principals HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {leaked}\r\n\
+        "POST {path} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {credential}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{begin}",
         begin.len() + end.len()
     );
@@ -242,6 +259,5 @@ async fn a_principal_that_is_deleted_while_it_sends_changes_nothing() {
     connection.write_all(end.as_bytes()).await.unwrap();
     let mut answer = [0; 12];
     connection.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 401");
-    assert!(test.workspace.principals().iter().all(|principal| principal.name != "backdoor"));
+    String::from_utf8(answer.to_vec()).unwrap()
 }

@@ -52,6 +52,7 @@ async fn ensure_owner_makes_one_on_first_start_only() {
 async fn a_change_of_a_principal_that_is_gone_is_refused() {
     let fixture = Fixture::new();
     let workspace = fixture.open().await;
+    workspace.ensure_owner().await.unwrap();
     let (gone, _) = workspace.create_principal(&Origin::local(), "ci", Role::Owner).await.unwrap();
     let origin = Origin::of_request(&gone, Peer::Unix, uuid::Uuid::nil());
     workspace.create_service(&origin, new_service("first")).await.unwrap();

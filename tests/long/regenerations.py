@@ -109,7 +109,8 @@ class Rotation:
         calls = regeneration.calls
         print(
             f"  {title:<10} {outcome.slot:<9} {seconds:5.2f} s   old key {outcome.old}   new key {outcome.new}   "
-            f"other key: {calls.statuses[200]} of {calls.sent} calls good, p50 {calls.percentile(50):.1f} ms, "
+            f"other key: {calls.statuses[200]} calls good, {calls.sent - calls.statuses.total()} under way, "
+            f"{calls.statuses.total() - calls.statuses[200]} bad, p50 {calls.percentile(50):.1f} ms, "
             f"p99 {calls.percentile(99):.1f} ms, slowest {calls.percentile(100):.0f} ms",
             flush=True,
         )

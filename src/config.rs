@@ -12,17 +12,20 @@ pub use secrets::{DataDir, DataDirError, write_secret};
 pub use shape::{LogFormat, Retention, Shape, Time};
 pub use sources::{ENVIRONMENT_PREFIX, Sources};
 pub(crate) use validate::{DATABASE, is_base_url, without_user};
-pub use validate::{gate, log_and_shutdown, workspace, workspace_rehearsal};
+pub use validate::{Embedded, gate, log_and_shutdown, workspace, workspace_rehearsal};
 
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use scoregate_authz::{CredentialHeaders, Pepper, Peppers, PortRule, TargetSource, TokenAlgorithm};
 use secrecy::SecretString;
 
+use crate::gate::PolicySource;
 use crate::listen::{ListenAddress, PeerAddress};
+use crate::statement::{PolicyKey, TrustedPolicyKeys};
 use crate::tls::{ServerTls, TlsError};
 
 /// Everything that a gate must know.
@@ -52,6 +55,14 @@ pub struct GateConfig {
     pub clock_skew: Duration,
     /// Peppers of the installation.
     pub peppers: Peppers,
+    /// Whose statements are believed.
+    pub policy_keys: TrustedPolicyKeys,
+    /// Where policy is looked for while the feed is away, in this order.
+    pub policy_sources: Vec<PolicySource>,
+    /// Where other gates may read this one's policy.
+    pub peer_listen: Option<ListenAddress>,
+    /// Nothing is decided by policy that was confirmed longer ago; `None` for any age.
+    pub max_policy_age: Option<Duration>,
     /// How Envoy is told that no decision was possible.
     pub undecided: UndecidedAnswer,
     /// The `realm` of challenges.
@@ -102,6 +113,8 @@ pub struct WorkspaceConfig {
     pub token_algorithm: TokenAlgorithm,
     /// Keys are digested under this one.
     pub pepper: Pepper,
+    /// What signs the statements that gates believe.
+    pub policy_key: Arc<PolicyKey>,
     /// What wraps the data keys: the first wraps new ones, all unwrap.
     pub master_keys: MasterKeys,
     /// For how long a regeneration waits for the gates.
@@ -217,6 +230,12 @@ pub enum Problem {
          `insecure = true` if the network itself is trusted"
     )]
     InsecureFeed(PeerAddress),
+    /// Policy would be read over a network without encryption.
+    #[error(
+        "`{0}` is on another machine and without TLS: use https, or set `insecure = true` if the network itself is \
+         trusted"
+    )]
+    InsecureSource(PolicySource),
     /// A file that holds a secret cannot be used.
     #[error("the file `{}` {problem}", path.display())]
     SecretFile {
@@ -254,7 +273,9 @@ mod tests {
             Ok(shape) => shape,
             Err(error) => return error.to_string(),
         };
-        let embedded = (SecretString::default(), Pepper::new(&[1; 32]).unwrap());
+        let policy_key = PolicyKey::from_pem(&PolicyKey::generate().unwrap()).unwrap().public();
+        let pepper = Pepper::new(&[1; 32]).unwrap();
+        let embedded = Embedded { credential: SecretString::default(), pepper, policy_key };
         match gate(&shape, sources, std::path::Path::new("unused"), Some(embedded)) {
             Ok(_) => "valid".to_owned(),
             Err(error) => error.to_string(),

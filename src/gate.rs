@@ -3,6 +3,7 @@
 //! Checks run on threads of their own ([`worker`]); the feed, the disk and the admin routes run elsewhere, so that
 //! neither disturbs the other. What they share is one atomic snapshot.
 
+mod age;
 mod answer;
 mod check;
 mod connection;
@@ -11,11 +12,15 @@ mod explain;
 mod feed;
 #[cfg(test)]
 mod fixtures;
+mod in_force;
 mod keeper;
 mod metrics;
+mod peers;
 mod port;
+mod record;
 mod refusals;
 mod request;
+mod sources;
 mod state;
 mod worker;
 
@@ -26,16 +31,19 @@ use axum::Router;
 use scoregate_authz::{Rules, Version};
 use tokio::sync::watch;
 
+use self::age::AgeWatch;
 use self::check::{CheckService, Decider};
 use self::disk::Disk;
 use self::feed::Feed;
-use self::keeper::Keeper;
+use self::keeper::{Keeper, Trust};
 use self::metrics::GateMetrics;
 use self::port::CheckPort;
+use self::sources::Sourcing;
 use self::worker::Workers;
 use crate::admin::Health;
 use crate::clock::Clock;
 use crate::config::GateConfig;
+use crate::http_server;
 use crate::listen::Listener;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -43,6 +51,7 @@ use crate::shutdown::Shutdown;
 pub use self::answer::Answers;
 pub use self::disk::DirectoryError;
 pub use self::request::HttpView;
+pub use self::sources::{InvalidPolicySource, PolicySource};
 
 /// Why a gate does not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +65,21 @@ pub enum StartError {
     /// The system gives no threads.
     #[error("cannot start the threads that decide")]
     Workers(#[source] io::Error),
+    /// The system's certificates, for sources of policy, cannot be read.
+    #[error("cannot read policy from other sources than the feed")]
+    Sources(#[source] reqwest::Error),
     /// Reflection was asked for and its descriptors are not in order.
     #[error("cannot offer gRPC reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
+}
+
+/// The sockets of a gate, bound before it starts.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The check port.
+    pub check_ports: Vec<Listener>,
+    /// Where other gates may read its policy.
+    pub peers: Option<Listener>,
 }
 
 /// A gate that runs. It ends with the shutdown.
@@ -89,7 +110,7 @@ impl GateHandle {
 /// What keeps it from working at all. A bad state on disk or a workspace that is away do not.
 pub async fn start(
     config: GateConfig,
-    listeners: Vec<Listener>,
+    listeners: Listeners,
     health: Health,
     metrics: &Metrics,
     clock: Arc<dyn Clock>,
@@ -100,8 +121,13 @@ pub async fn start(
     let metrics = GateMetrics::register(metrics, Arc::clone(&clock));
     let disk = Disk::open(&config.data_dir)?;
     let keeper = {
-        let (peppers, clock, metrics) = (config.peppers.clone(), Arc::clone(&clock), metrics.policy.clone());
-        let reading = tokio::task::spawn_blocking(move || Keeper::new(disk, peppers, clock, metrics));
+        let trust = Trust {
+            peppers: config.peppers.clone(),
+            policy_keys: config.policy_keys,
+            max_age: config.max_policy_age,
+        };
+        let metrics = metrics.policy.clone();
+        let reading = tokio::task::spawn_blocking(move || Keeper::new(disk, trust, metrics));
         Arc::new(reading.await.map_err(|error| StartError::Workers(error.into()))?)
     };
     let rules = Rules {
@@ -112,7 +138,7 @@ pub async fn start(
         peppers: config.peppers,
     };
     let answers = Arc::new(Answers::new(&config.realm, &rules.credential_headers, config.undecided));
-    let decider = Decider::new(rules, keeper.snapshot(), config.proof_cache_capacity, clock);
+    let decider = Decider::new(rules, keeper.in_force(), config.proof_cache_capacity, Arc::clone(&clock));
     let decider = Arc::new(decider);
 
     let ports = (0..config.workers.max(1)).map(|_| {
@@ -121,9 +147,25 @@ pub async fn start(
     });
     let workers = Workers::start(ports, config.max_connection_age, metrics.connections, shutdown)
         .map_err(StartError::Workers)?;
-    for listener in listeners {
+    for listener in listeners.check_ports {
         shutdown.spawn(worker::accept(listener, workers.clone(), shutdown.clone()));
     }
+    if let Some(listener) = listeners.peers {
+        let router = peers::router(Arc::clone(&keeper));
+        shutdown.spawn(http_server::serve(listener, router, shutdown.clone()));
+    }
+    let sourcing =
+        Sourcing::new(config.policy_sources, Arc::clone(&keeper), metrics.feed.clone(), metrics.sources)
+            .map_err(StartError::Sources)?;
+    shutdown.spawn(sourcing.run(shutdown.clone()));
+    let watch = AgeWatch {
+        keeper: Arc::clone(&keeper),
+        max_age: config.max_policy_age,
+        clock,
+        metrics: metrics.policy,
+        health: health.clone(),
+    };
+    shutdown.spawn(watch.run(shutdown.clone()));
     let feed = Feed {
         gate: config.name,
         address: config.feed,

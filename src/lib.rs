@@ -17,6 +17,7 @@ pub mod policy_wire;
 pub mod proto;
 mod random;
 pub mod shutdown;
+pub mod statement;
 pub mod telemetry;
 pub mod tls;
 pub mod workspace;

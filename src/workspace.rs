@@ -24,6 +24,7 @@ mod series;
 mod services;
 mod sessions;
 mod signer;
+mod statements;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ use crate::clock::Clock;
 use crate::config::{WorkspaceConfig, WorkspaceScope};
 use crate::listen::Listener;
 use crate::metrics::Metrics;
+use crate::proto::scoregate::policy::v1 as wire;
 use crate::shutdown::Shutdown;
 use commits::Turn;
 use condition::Condition;
@@ -56,6 +58,7 @@ use roster::Roster;
 use series::Series;
 use sessions::Sessions;
 use signer::SigningKeys;
+use statements::Statements;
 use store::Store;
 use tokens::Tokens;
 
@@ -99,6 +102,7 @@ struct Inner {
     store: Arc<dyn Store>,
     keyring: Keyring,
     signing_keys: SigningKeys,
+    statements: Statements,
     series: Series,
     /// INVARIANT: what the store holds, as of the last commit that was published.
     image: watch::Sender<Arc<Image>>,
@@ -202,6 +206,11 @@ impl Workspace {
 
     fn image(&self) -> Arc<Image> {
         Arc::clone(&self.inner.image.borrow())
+    }
+
+    /// That an image is the latest state.
+    fn statement(&self, image: &Image) -> wire::Statement {
+        self.inner.statements.about(image, self.now())
     }
 
     fn count_gates(&self) {

@@ -38,6 +38,11 @@ impl Place {
         let place = Self(tempfile::Builder::new().prefix("scoregate-config-").tempdir().unwrap());
         place.write("credential", "a-credential-of-a-gate");
         place.write("pepper", "a pepper that is long enough for anybody");
+        let key = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+        place.write(
+            "policy-key.pub",
+            &format!("-----BEGIN PUBLIC KEY-----\n{key}\n-----END PUBLIC KEY-----\n"),
+        );
         place
     }
 
@@ -155,6 +160,34 @@ impl End {
 #[case::pepper_missing("[gate]\npepper_files = [\"{dir}/none\"]", "gate.pepper_files", "{dir}/none")]
 #[case::pepper_directory("[gate]\npepper_files = [\"{dir}\"]", "gate.pepper_files", "cannot be read")]
 #[case::no_pepper("[gate]\npepper_files = []", "gate.pepper_files", "needed, and not set")]
+#[case::policy_key_missing(
+    "[gate]\npolicy_key_files = [\"{dir}/none\"]",
+    "gate.policy_key_files",
+    "{dir}/none"
+)]
+#[case::policy_key_odd(
+    "[gate]\npolicy_key_files = [\"{dir}/pepper\"]",
+    "gate.policy_key_files",
+    "no Ed25519 public key"
+)]
+#[case::no_policy_key("[gate]\npolicy_key_files = []", "gate.policy_key_files", "needed, and not set")]
+#[case::source(
+    "[gate]\npolicy_sources = [\"snapshot\"]",
+    "gate.policy_sources",
+    "`snapshot` is neither `file:PATH`"
+)]
+#[case::source_user(
+    "[gate]\npolicy_sources = [\"https://user:secret@mirror\"]",
+    "gate.policy_sources",
+    "`...@mirror` is neither"
+)]
+#[case::source_plain(
+    "[gate]\npolicy_sources = [\"http://mirror/snapshot\"]",
+    "gate.policy_sources",
+    "is on another machine and without TLS"
+)]
+#[case::peer_open("[gate]\npeer_listen = \"0.0.0.0:9195\"", "gate.peer_listen", "without TLS")]
+#[case::policy_age("[gate]\nmax_policy_age = \"1s\"", "gate.max_policy_age", "1s is not between")]
 #[case::credential_missing("[gate]\ncredential_file = \"{dir}/none\"", "gate.credential_file", "{dir}/none")]
 #[case::credential_directory("[gate]\ncredential_file = \"{dir}\"", "gate.credential_file", "cannot be read")]
 fn gate_refuses_a_file(#[case] file: &str, #[case] key: &str, #[case] problem: &str) {
@@ -164,6 +197,9 @@ fn gate_refuses_a_file(#[case] file: &str, #[case] key: &str, #[case] problem: &
     command.env_remove("SCOREGATE__ADMIN__LISTEN").env_remove("SCOREGATE__GATE__EXT_AUTHZ_LISTEN");
     if !key.ends_with("pepper_files") {
         command.env("SCOREGATE__GATE__PEPPER_FILES", place.path("pepper"));
+    }
+    if !key.ends_with("policy_key_files") {
+        command.env("SCOREGATE__GATE__POLICY_KEY_FILES", place.path("policy-key.pub"));
     }
     if !key.ends_with("credential_file") {
         command.env("SCOREGATE__GATE__CREDENTIAL_FILE", place.path("credential"));
@@ -252,6 +288,9 @@ fn workspace_refuses_a_variable(
 #[case::far_feed("gate", &["--feed", "workspace.svc:9193"], "`gate.feed` (flag `--feed`)")]
 #[case::credential("gate", &["--credential-file", "{dir}/none"], "`gate.credential_file` (flag `--credential-file`)")]
 #[case::pepper("gate", &["--pepper-file", "{dir}/none"], "`gate.pepper_files` (flag `--pepper-file`)")]
+#[case::policy_key("gate", &["--policy-key-file", "{dir}/none"], "`gate.policy_key_files` (flag `--policy-key-file`)")]
+#[case::source("gate", &["--policy-source", "x"], "`gate.policy_sources` (flag `--policy-source`)")]
+#[case::peers("gate", &["--peer-listen", "0.0.0.0:1"], "`gate.peer_listen` (flag `--peer-listen`)")]
 #[case::workspace("workspace", &["--workspace-listen", "x"], "`workspace.listen` (flag `--workspace-listen`)")]
 #[case::feed_listen("up", &["--feed-listen", "x"], "`workspace.feed_listen` (flag `--feed-listen`)")]
 #[case::admin("workspace", &["--admin-listen", "unix:"], "`admin.listen` (flag `--admin-listen`)")]
@@ -262,6 +301,9 @@ fn a_flag_is_named(#[case] role: &str, #[case] flags: &[&str], #[case] source: &
     let mut command = place.command(role, flags);
     if !source.contains("pepper") {
         command.env("SCOREGATE__GATE__PEPPER_FILES", place.path("pepper"));
+    }
+    if !source.contains("policy_key") {
+        command.env("SCOREGATE__GATE__POLICY_KEY_FILES", place.path("policy-key.pub"));
     }
     if !source.contains("credential") {
         command.env("SCOREGATE__GATE__CREDENTIAL_FILE", place.path("credential"));
@@ -285,6 +327,9 @@ fn what_is_needed_and_not_set_is_named_with_what_to_do() {
     end.says(WRONG_CONFIGURATION, &["`gate.credential_file` (default)", "principal create"]);
     let end = place.refused(place.command("gate", &["--credential-file", "{dir}/credential"]));
     end.says(WRONG_CONFIGURATION, &["`gate.pepper_files` (default)", "pepper"]);
+    let flags = ["--credential-file", "{dir}/credential", "--pepper-file", "{dir}/pepper"];
+    let end = place.refused(place.command("gate", &flags));
+    end.says(WRONG_CONFIGURATION, &["`gate.policy_key_files` (default)", "policy-key.pub"]);
 }
 
 #[test]
@@ -406,6 +451,7 @@ fn a_data_directory_that_cannot_be_one_is_named(
     let place = Place::new();
     let mut command = place.command(role, &["--data-dir", path]);
     command.env("SCOREGATE__GATE__PEPPER_FILES", place.path("pepper"));
+    command.env("SCOREGATE__GATE__POLICY_KEY_FILES", place.path("policy-key.pub"));
     command.env("SCOREGATE__GATE__CREDENTIAL_FILE", place.path("credential"));
     let problem = place.fill(&format!("cannot use the data directory `{path}`"));
     place.refused(command).says(WRONG_CONFIGURATION, &[&problem]);

@@ -143,6 +143,7 @@ class Front:
             self.name,
             *(system.scoregate, "gate", "--name", self.name, "--feed", self.feed or system.listen["feed"]),
             *("--credential-file", self.credential, "--pepper-file", system.folder / "workspace" / "pepper"),
+            *("--policy-key-file", system.folder / "workspace" / "policy-key.pub"),
             *("--data-dir", system.folder / self.name, "--addresses-file", ready),
             *("--ext-authz-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"),
             env=system.settings,

@@ -9,7 +9,7 @@ use super::GlobalArgs;
 use super::output::{hint, say};
 use super::serve::{ServeError, load};
 use crate::clock::{Clock, SystemClock};
-use crate::config;
+use crate::config::{self, Embedded};
 
 /// Commands about configuration.
 #[derive(Debug, Subcommand)]
@@ -31,7 +31,11 @@ pub(super) fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<ExitCo
     let ConfigCommand::Check(args) = command;
     let loaded = load(global, |sources| sources)?;
     let workspace = config::workspace_rehearsal(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
-    let embedded = (!args.gate).then(|| (SecretString::default(), workspace.pepper));
+    let embedded = (!args.gate).then(|| Embedded {
+        credential: SecretString::default(),
+        policy_key: workspace.policy_key.public(),
+        pepper: workspace.pepper,
+    });
     config::gate(&loaded.shape, &loaded.sources, &loaded.data_dir, embedded)?;
     say(&serde_json::to_string_pretty(&loaded.shape).unwrap_or_default());
     if let Some(problem) = workspace.tls.and_then(|tls| tls.untimely(SystemClock.now())) {

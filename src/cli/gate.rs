@@ -9,7 +9,7 @@ use super::serve::{Addresses, GateFlags, Process, ServeArgs, ServeError, load, u
 use super::workspace::base_url;
 use crate::admin::{self, Health};
 use crate::config::{self, DataDir, GateConfig};
-use crate::gate;
+use crate::gate::{self, Listeners};
 use crate::listen::Listener;
 
 /// Flags of `gate`.
@@ -28,29 +28,42 @@ pub(super) struct GateArgs {
     /// File with the workspace's pepper; may be repeated while a new one is introduced
     #[arg(long, value_name = "FILE")]
     pepper_file: Vec<String>,
+    /// File with the workspace's public policy key; may be repeated while a new one is introduced
+    #[arg(long, value_name = "FILE")]
+    policy_key_file: Vec<String>,
+    /// Where to look for policy while the feed is away, `file:PATH` or a URL; may be repeated
+    #[arg(long, value_name = "SOURCE")]
+    policy_source: Vec<String>,
+    /// Address at which other gates may read this one's policy [default: none]
+    #[arg(long, value_name = "ADDR")]
+    peer_listen: Option<String>,
 }
 
 /// Runs until a signal ends it.
 pub(super) fn run(global: &GlobalArgs, args: &GateArgs) -> Result<ExitCode, ServeError> {
-    let peppers = (!args.pepper_file.is_empty()).then(|| args.pepper_file.clone());
+    let list = |values: &Vec<String>| (!values.is_empty()).then(|| values.clone());
     let loaded = load(global, |sources| {
         args.gate
             .apply(args.serve.apply(sources))
             .flag("--feed", "gate.feed", args.feed.clone())
             .flag("--credential-file", "gate.credential_file", args.credential_file.clone())
-            .flag("--pepper-file", "gate.pepper_files", peppers)
+            .flag("--pepper-file", "gate.pepper_files", list(&args.pepper_file))
+            .flag("--policy-key-file", "gate.policy_key_files", list(&args.policy_key_file))
+            .flag("--policy-source", "gate.policy_sources", list(&args.policy_source))
+            .flag("--peer-listen", "gate.peer_listen", args.peer_listen.clone())
     })?;
     let config = config::gate(&loaded.shape, &loaded.sources, &loaded.data_dir, None)?;
     let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
     let code = Process::run(&loaded.process, async |process: Process| {
         let admin = Listener::bind(&config.admin_listen).await?;
-        let check_ports = bind_check_ports(&config).await?;
-        let gate = start_gate(config, check_ports, admin, without_policy().await, &process).await?;
+        let listeners = bind(&config).await?;
+        let gate = start_gate(config, listeners, admin, without_policy().await, &process).await?;
         until_ready(&gate.health).await;
         let addresses = Addresses {
             ext_authz: gate.check_ports.first().cloned(),
             ext_authz_all: gate.check_ports,
             admin: gate.admin,
+            peers: gate.peers,
             ..Addresses::default()
         };
         if let Some(file) = &args.serve.addresses_file {
@@ -71,15 +84,21 @@ pub(super) struct RunningGate {
     pub check_ports: Vec<String>,
     /// Base URL of its admin listener.
     pub admin: String,
+    /// Where other gates may read its policy.
+    pub peers: Option<String>,
 }
 
-/// Binds every check port.
-pub(super) async fn bind_check_ports(config: &GateConfig) -> Result<Vec<Listener>, ServeError> {
-    let mut listeners = Vec::new();
+/// Binds its sockets, all but the admin listener's.
+pub(super) async fn bind(config: &GateConfig) -> Result<Listeners, ServeError> {
+    let mut check_ports = Vec::new();
     for address in &config.ext_authz_listen {
-        listeners.push(Listener::bind(address).await?);
+        check_ports.push(Listener::bind(address).await?);
     }
-    Ok(listeners)
+    let peers = match &config.peer_listen {
+        Some(address) => Some(Listener::bind(address).await?),
+        None => None,
+    };
+    Ok(Listeners { check_ports, peers })
 }
 
 /// The health of a gate that is to be started.
@@ -90,17 +109,19 @@ pub(super) async fn without_policy() -> Health {
 /// Starts the gate and its admin listener, which shows `health`.
 pub(super) async fn start_gate(
     config: GateConfig,
-    check_ports: Vec<Listener>,
+    listeners: Listeners,
     admin: Listener,
     health: Health,
     process: &Process,
 ) -> Result<RunningGate, ServeError> {
-    let addresses = check_ports.iter().map(|listener| listener.address().to_string()).collect();
+    let addresses = listeners.check_ports.iter().map(|listener| listener.address().to_string()).collect();
+    let peers =
+        listeners.peers.as_ref().map(|listener| format!("{}/policy/snapshot", base_url(listener.address())));
     let Process { shutdown, metrics, clock } = process.clone();
-    let started = gate::start(config, check_ports, health.clone(), &metrics, clock, &shutdown).await;
+    let started = gate::start(config, listeners, health.clone(), &metrics, clock, &shutdown).await;
     let handle = started.map_err(|error| ServeError::Gate(error.into()))?;
     let admin_url = base_url(admin.address());
     let routes = admin::router(health.clone(), metrics).merge(handle.admin_routes());
     process.shutdown.spawn(admin::serve(admin, routes, shutdown));
-    Ok(RunningGate { health, check_ports: addresses, admin: admin_url })
+    Ok(RunningGate { health, check_ports: addresses, admin: admin_url, peers })
 }

@@ -238,6 +238,9 @@ pub(super) struct Addresses {
     pub workspace: Option<String>,
     /// Base URL of the admin listener.
     pub admin: String,
+    /// Where other gates may read this one's policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peers: Option<String>,
     /// Path of the workspace in Azure's tree of resources.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_scope: Option<String>,
@@ -263,6 +266,7 @@ impl Addresses {
             ("workspace", self.workspace.clone()),
             ("feed", self.feed.clone()),
             ("admin", Some(self.admin.clone())),
+            ("peers", self.peers.clone()),
         ];
         say(concat!("scoregate ", env!("CARGO_PKG_VERSION"), " is ready"));
         for (name, address) in lines {

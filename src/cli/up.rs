@@ -4,17 +4,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use scoregate_authz::Pepper;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::GlobalArgs;
-use super::gate::{bind_check_ports, start_gate, without_policy};
+use super::gate::{bind, start_gate, without_policy};
 use super::output::say;
 use super::serve::{
     Addresses, GateFlags, Loaded, Process, ServeArgs, ServeError, WorkspaceFlags, load, until_ready,
 };
 use super::workspace::{RunningWorkspace, WorkspaceListeners, start_workspace};
-use crate::config::{self, DataDir, write_secret};
+use crate::config::{self, DataDir, Embedded, WorkspaceConfig, write_secret};
 use crate::listen::{ListenAddress, Listener};
 use crate::workspace::{Origin, Role, Workspace, WorkspaceError};
 
@@ -37,27 +36,27 @@ pub(super) fn run(global: &GlobalArgs, args: &UpArgs) -> Result<ExitCode, ServeE
     let loaded = load(global, |sources| args.gate.apply(args.workspace.apply(args.serve.apply(sources))))?;
     let rehearsal = config::workspace_rehearsal(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
     // Its credential is not there before the workspace is.
-    let gate_rehearsal = gate_config(&loaded, SecretString::default(), rehearsal.pepper.clone())?;
+    let gate_rehearsal = gate_config(&loaded, SecretString::default(), &rehearsal)?;
     let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
     Process::run(&loaded.process, async |process: Process| {
         // All sockets before any secret or database is made: a start that fails on one leaves none behind.
         let admin = Listener::bind(&rehearsal.admin_listen).await?;
         let listeners = WorkspaceListeners::bind(&rehearsal).await?;
-        let check_ports = bind_check_ports(&gate_rehearsal).await?;
+        let sockets = bind(&gate_rehearsal).await?;
         let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
-        let pepper = config.pepper.clone();
         let workspace = start_workspace(&config, listeners, &process).await?;
         let credential = own_credential(&workspace.workspace, data_dir.path()).await?;
-        let mut gate_config = gate_config(&loaded, credential, pepper)?;
+        let mut gate_config = gate_config(&loaded, credential, &config)?;
         gate_config.feed = connectable(&workspace.feed).into();
         // The process is ready when its gate is, which has its policy from the workspace.
         let health = without_policy().await.with_remarks_of(&workspace.health);
-        let gate = start_gate(gate_config, check_ports, admin, health, &process).await?;
+        let gate = start_gate(gate_config, sockets, admin, health, &process).await?;
         until_ready(&gate.health).await;
         let addresses = Addresses {
             ext_authz: gate.check_ports.first().cloned(),
             ext_authz_all: gate.check_ports,
             admin: gate.admin,
+            peers: gate.peers,
             ..workspace.addresses()
         };
         if let Some(file) = &args.serve.addresses_file {
@@ -72,10 +71,12 @@ pub(super) fn run(global: &GlobalArgs, args: &UpArgs) -> Result<ExitCode, ServeE
 fn gate_config(
     loaded: &Loaded,
     credential: SecretString,
-    pepper: Pepper,
+    workspace: &WorkspaceConfig,
 ) -> Result<config::GateConfig, config::ConfigError> {
     let own = loaded.data_dir.join("gate");
-    config::gate(&loaded.shape, &loaded.sources, &own, Some((credential, pepper)))
+    let (pepper, policy_key) = (workspace.pepper.clone(), workspace.policy_key.public());
+    let embedded = Embedded { credential, pepper, policy_key };
+    config::gate(&loaded.shape, &loaded.sources, &own, Some(embedded))
 }
 
 /// The credential of the gate in this process, made where it is missing or not accepted any more: somebody may have

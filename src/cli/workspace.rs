@@ -95,6 +95,7 @@ pub(super) async fn start_workspace(
     let workspace = Workspace::open(config, process.clock.clone(), &process.metrics).await;
     let workspace = workspace.map_err(|error| ServeError::Workspace(error.into()))?;
     write_owner_credential(&workspace, &config.data_dir).await?;
+    write_policy_key(config)?;
     let health = Health::not_ready("the workspace is starting").await;
     let url = config.public_url.clone().unwrap_or_else(|| rest_url(config, rest.address()));
     let urls = PublicUrls { base: url.clone(), scoring_base: config.scoring_base_url.clone() };
@@ -125,6 +126,15 @@ async fn write_owner_credential(workspace: &Workspace, data_dir: &Path) -> Resul
     };
     let path = data_dir.join("owner-credential");
     write_secret(&path, credential.expose_secret())
+        .map_err(|source| ServeError::Io { what: format!("cannot write `{}`", path.display()), source })
+}
+
+/// For operators to give to gates. It is no secret, and anew at each start: the key may be another one.
+fn write_policy_key(config: &WorkspaceConfig) -> Result<(), ServeError> {
+    let path = config.data_dir.join("policy-key.pub");
+    let public = config.policy_key.public();
+    tracing::info!(policy_key = public.id(), file = %path.display(), "gates need the public policy key");
+    std::fs::write(&path, public.to_pem())
         .map_err(|source| ServeError::Io { what: format!("cannot write `{}`", path.display()), source })
 }
 

@@ -122,21 +122,29 @@ pub(super) enum FirstStart {
     Rehearsal,
 }
 
-/// Reads a secret, or makes it: 256 random bits in hexadecimal digits.
-pub(super) fn read_or_make_secret(path: &Path, start: FirstStart) -> Result<Zeroizing<String>, Problem> {
+/// 256 random bits in hexadecimal digits.
+pub(super) fn random_secret() -> Result<Zeroizing<String>, String> {
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    rand::fill(&mut *bytes).map_err(|_| "no random numbers".to_owned())?;
+    Ok(Zeroizing::new(hex(&*bytes)))
+}
+
+/// Reads a secret, or makes it.
+pub(super) fn read_or_make_secret(
+    path: &Path,
+    start: FirstStart,
+    make: impl FnOnce() -> Result<Zeroizing<String>, String>,
+) -> Result<Zeroizing<String>, Problem> {
     if path.try_exists().unwrap_or(true) {
         return read_secret(path);
     }
-    let mut bytes = Zeroizing::new([0_u8; 32]);
-    let made = rand::fill(&mut *bytes).map_err(|_| io::Error::other("no random numbers"));
-    let secret = Zeroizing::new(hex(&*bytes));
-    let made = made.and_then(|()| match start {
-        FirstStart::Real => write_secret(path, &secret),
-        FirstStart::Rehearsal => Ok(()),
-    });
     let problem =
         |error| Problem::SecretFile { path: path.to_owned(), problem: format!("cannot be made: {error}") };
-    made.map(|()| secret).map_err(problem)
+    let secret = make().map_err(problem)?;
+    if start == FirstStart::Real {
+        write_secret(path, &secret).map_err(|error| problem(error.to_string()))?;
+    }
+    Ok(secret)
 }
 
 pub(super) fn pepper(secret: &str) -> Result<Pepper, String> {

@@ -85,6 +85,14 @@ pub struct Gate {
     pub credential_file: Option<String>,
     /// The first one is that of new keys.
     pub pepper_files: Vec<String>,
+    /// Policy is believed only if one of these signed it.
+    pub policy_key_files: Vec<String>,
+    /// Where policy is looked for while the feed is away, in this order.
+    pub policy_sources: Vec<String>,
+    /// Where other gates may read this one's policy.
+    pub peer_listen: Option<String>,
+    /// Nothing is decided by policy that was confirmed longer ago.
+    pub max_policy_age: Retention,
     /// By default the number of cores.
     pub workers: Option<usize>,
     #[serde(with = "TargetSourceShape")]
@@ -109,6 +117,10 @@ impl Default for Gate {
             feed: "127.0.0.1:9193".to_owned(),
             credential_file: None,
             pepper_files: Vec::new(),
+            policy_key_files: Vec::new(),
+            policy_sources: Vec::new(),
+            peer_listen: None,
+            max_policy_age: Retention::days(1),
             workers: None,
             target: TargetSource::ContextExtensions,
             ports: PortRule::Any,
@@ -158,6 +170,8 @@ pub struct Workspace {
     pub master_key_file: Option<String>,
     /// By default `pepper` in the data directory, made at the first start.
     pub pepper_file: Option<String>,
+    /// By default `policy-key` in the data directory, made at the first start.
+    pub policy_key_file: Option<String>,
     pub enforcement_timeout: Time,
     pub audit_retention: Retention,
     pub tls: Tls,
@@ -166,6 +180,8 @@ pub struct Workspace {
     pub master_key: Option<String>,
     #[serde(skip_serializing)]
     pub pepper: Option<String>,
+    #[serde(skip_serializing)]
+    pub policy_key: Option<String>,
 }
 
 impl Default for Workspace {
@@ -184,11 +200,13 @@ impl Default for Workspace {
             token_algorithm: "ES256".to_owned(),
             master_key_file: None,
             pepper_file: None,
+            policy_key_file: None,
             enforcement_timeout: Time::seconds(10),
             audit_retention: Retention::days(400),
             tls: Tls::default(),
             master_key: None,
             pepper: None,
+            policy_key: None,
         }
     }
 }

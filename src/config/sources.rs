@@ -13,7 +13,13 @@ use super::{ConfigError, Problem};
 pub const ENVIRONMENT_PREFIX: &str = "SCOREGATE__";
 
 /// Keys that hold lists; in the environment their items are separated by commas.
-const LISTS: [&str; 3] = ["gate.ext_authz_listen", "gate.pepper_files", "gate.credential_headers"];
+const LISTS: [&str; 5] = [
+    "gate.ext_authz_listen",
+    "gate.pepper_files",
+    "gate.policy_key_files",
+    "gate.policy_sources",
+    "gate.credential_headers",
+];
 
 /// All that configuration is read from.
 #[derive(Debug, Default)]

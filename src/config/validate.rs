@@ -2,19 +2,23 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use scoregate_authz::{CredentialHeaders, MAX_CLOCK_SKEW, Pepper, Peppers, TokenAlgorithm};
 use secrecy::SecretString;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use zeroize::Zeroizing;
 
-use super::secrets::{FirstStart, master_keys, pepper, read_or_make_secret, read_secret};
+use super::secrets::{FirstStart, master_keys, pepper, random_secret, read_or_make_secret, read_secret};
 use super::shape::{Retention, Shape, Time};
 use super::{
     ConfigError, DataDir, GateConfig, MasterKeys, Problem, ProcessConfig, Sources, WorkspaceConfig,
     WorkspaceScope,
 };
+use crate::gate::PolicySource;
 use crate::listen::{ListenAddress, PeerAddress};
+use crate::statement::{PolicyKey, PolicyPublicKey, TrustedPolicyKeys};
 use crate::tls::{ServerTls, TlsError, TlsFiles};
 
 /// Name of the workspace's database in its data directory.
@@ -53,7 +57,18 @@ fn check_log_level(filter: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What a gate needs. `embedded` gives credential and pepper where the workspace is in the same process.
+/// What a gate is given by the workspace in its own process.
+#[derive(Debug)]
+pub struct Embedded {
+    /// For the feed.
+    pub credential: SecretString,
+    /// Under which keys are digested.
+    pub pepper: Pepper,
+    /// Which proves policy.
+    pub policy_key: PolicyPublicKey,
+}
+
+/// What a gate needs. `embedded` gives its secrets where the workspace is in the same process.
 ///
 /// # Errors
 /// A key that cannot be as it is.
@@ -61,13 +76,21 @@ pub fn gate(
     shape: &Shape,
     sources: &Sources,
     data_dir: &Path,
-    embedded: Option<(SecretString, Pepper)>,
+    embedded: Option<Embedded>,
 ) -> Result<GateConfig, ConfigError> {
     let gate = &shape.gate;
-    let (credential, peppers) = match embedded {
-        Some((credential, pepper)) => (credential, vec![pepper]),
-        None => (gate_credential(shape, sources)?, gate_peppers(shape, sources)?),
+    let (credential, peppers, policy_keys) = match embedded {
+        Some(Embedded { credential, pepper, policy_key }) => (credential, vec![pepper], vec![policy_key]),
+        None => {
+            let credential = gate_credential(shape, sources)?;
+            (credential, gate_peppers(shape, sources)?, gate_policy_keys(shape, sources)?)
+        }
     };
+    let policy_keys = TrustedPolicyKeys::new(policy_keys).ok_or_else(|| {
+        let missing =
+            "a file with the public policy key, see `policy-key.pub` in the workspace's data directory";
+        sources.error("gate.policy_key_files", Problem::Missing(missing))
+    })?;
     let peppers = Peppers::new(peppers).map_err(|_| {
         let missing =
             Problem::Missing("a file with the pepper of the workspace, see `pepper` in its data directory");
@@ -97,6 +120,10 @@ pub fn gate(
             .map_err(|error| form("gate.credential_headers")(error.to_string()))?,
         clock_skew: within(sources, "gate.clock_skew", gate.clock_skew, Duration::ZERO..=MAX_CLOCK_SKEW)?,
         peppers,
+        policy_keys,
+        policy_sources: policy_sources(shape, sources)?,
+        peer_listen: peer_address(shape, sources)?,
+        max_policy_age: max_policy_age(shape, sources)?,
         undecided: gate.undecided,
         realm: gate.realm.clone(),
         proof_cache_capacity: number(
@@ -163,6 +190,44 @@ fn gate_peppers(shape: &Shape, sources: &Sources) -> Result<Vec<Pepper>, ConfigE
     shape.gate.pepper_files.iter().map(read).collect()
 }
 
+fn gate_policy_keys(shape: &Shape, sources: &Sources) -> Result<Vec<PolicyPublicKey>, ConfigError> {
+    const KEY: &str = "gate.policy_key_files";
+    let read = |path: &String| {
+        let path = Path::new(path);
+        let text = read_secret(path).map_err(|problem| sources.error(KEY, problem))?;
+        let key = PolicyPublicKey::from_pem(&text);
+        key.map_err(|error| sources.error(KEY, file_problem(path, error.to_string())))
+    };
+    shape.gate.policy_key_files.iter().map(read).collect()
+}
+
+fn policy_sources(shape: &Shape, sources: &Sources) -> Result<Vec<PolicySource>, ConfigError> {
+    const KEY: &str = "gate.policy_sources";
+    let read = |text: &String| {
+        let source: PolicySource =
+            text.parse().map_err(|error| sources.error(KEY, Problem::Form(format!("{error}"))))?;
+        if source.is_private() || shape.insecure {
+            Ok(source)
+        } else {
+            Err(sources.error(KEY, Problem::InsecureSource(source)))
+        }
+    };
+    shape.gate.policy_sources.iter().map(read).collect()
+}
+
+fn peer_address(shape: &Shape, sources: &Sources) -> Result<Option<ListenAddress>, ConfigError> {
+    let text = shape.gate.peer_listen.as_deref();
+    text.map(|text| address(shape, sources, "gate.peer_listen", text)).transpose()
+}
+
+/// At least a minute: the workspace's word comes every few seconds.
+fn max_policy_age(shape: &Shape, sources: &Sources) -> Result<Option<Duration>, ConfigError> {
+    const KEY: &str = "gate.max_policy_age";
+    let range = Duration::from_secs(60)..=Duration::from_secs(3660 * 24 * 3600);
+    let Retention(age) = shape.gate.max_policy_age;
+    age.map(|age| within(sources, KEY, Time(age), range)).transpose()
+}
+
 /// What a workspace needs. Secrets that no key points to are made in the data directory at the first start.
 ///
 /// # Errors
@@ -226,6 +291,7 @@ fn workspace_in(
             sources.error("workspace.token_algorithm", Problem::Form(problem))
         })?,
         pepper: secrets.pepper(shape)?,
+        policy_key: Arc::new(secrets.policy_key(shape)?),
         master_keys: secrets.master_keys(shape)?,
         enforcement_timeout: within(
             sources,
@@ -299,22 +365,31 @@ impl WorkspaceSecrets<'_> {
         let workspace = &shape.workspace;
         let keys = SecretKeys { file: "workspace.pepper_file", value: "workspace.pepper" };
         let (file, value) = (workspace.pepper_file.as_ref(), workspace.pepper.as_ref());
-        self.find("pepper", keys, file, value, pepper)
+        self.find("pepper", keys, (file, value), random_secret, pepper)
     }
 
     fn master_keys(&self, shape: &Shape) -> Result<MasterKeys, ConfigError> {
         let workspace = &shape.workspace;
         let keys = SecretKeys { file: "workspace.master_key_file", value: "workspace.master_key" };
         let (file, value) = (workspace.master_key_file.as_ref(), workspace.master_key.as_ref());
-        self.find("master-key", keys, file, value, master_keys)
+        self.find("master-key", keys, (file, value), random_secret, master_keys)
+    }
+
+    fn policy_key(&self, shape: &Shape) -> Result<PolicyKey, ConfigError> {
+        let workspace = &shape.workspace;
+        let keys = SecretKeys { file: "workspace.policy_key_file", value: "workspace.policy_key" };
+        let (file, value) = (workspace.policy_key_file.as_ref(), workspace.policy_key.as_ref());
+        let make = || PolicyKey::generate().map_err(|error| error.to_string());
+        let parse = |text: &str| PolicyKey::from_pem(text).map_err(|error| error.to_string());
+        self.find("policy-key", keys, (file, value), make, parse)
     }
 
     fn find<T>(
         &self,
         default_name: &str,
         keys: SecretKeys,
-        file: Option<&String>,
-        value: Option<&String>,
+        (file, value): (Option<&String>, Option<&String>),
+        make: impl FnOnce() -> Result<Zeroizing<String>, String>,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Result<T, ConfigError> {
         let Self { sources, data_dir, first_start } = self;
@@ -332,7 +407,7 @@ impl WorkspaceSecrets<'_> {
         // A secret is made only together with the database: one that was lost later cannot be replaced by another.
         let is_first_start = !data_dir.join(DATABASE).try_exists().unwrap_or(true);
         let secret = if file.is_none() && is_first_start {
-            read_or_make_secret(&path, *first_start)
+            read_or_make_secret(&path, *first_start, make)
         } else {
             read_secret(&path)
         };
@@ -342,7 +417,11 @@ impl WorkspaceSecrets<'_> {
 }
 
 fn secret_file(path: &Path, problem: &str) -> Problem {
-    Problem::SecretFile { path: path.to_owned(), problem: format!("does not do: {problem}") }
+    file_problem(path, format!("does not do: {problem}"))
+}
+
+fn file_problem(path: &Path, problem: String) -> Problem {
+    Problem::SecretFile { path: path.to_owned(), problem }
 }
 
 /// An address to listen on, which others can reach only if the operator said so.

@@ -251,7 +251,14 @@ mod tests {
         };
         let policy = snapshot(version(1, 42), &[key_service("sklearn-iris", 1), open_service("demo")]);
         let view = HttpView::new(request);
-        scoregate_authz::check(&rules, Some(&policy), view.as_ref(), rules.clock_skew, &(), &mut ())
+        scoregate_authz::check(
+            &rules,
+            scoregate_authz::Policy::Current(&policy),
+            view.as_ref(),
+            rules.clock_skew,
+            &(),
+            &mut (),
+        )
     }
 
     fn with_key(slot: &str) -> CheckRequest {

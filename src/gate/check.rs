@@ -4,13 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
 use quick_cache::sync::Cache;
-use scoregate_authz::{Proof, ProofCache, Rules, Snapshot, Trace, Verdict};
+use scoregate_authz::{Policy, Proof, ProofCache, Rules, Trace, Verdict};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use super::answer::Answers;
+use super::in_force::InForce;
 use super::metrics::CheckMetrics;
 use super::refusals::RefusalLog;
 use super::request::HttpView;
@@ -28,7 +28,7 @@ pub(crate) trait Decide: Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct Decider {
     rules: Rules,
-    snapshot: Arc<ArcSwapOption<Snapshot>>,
+    in_force: Arc<InForce>,
     proofs: Proofs,
     clock: Arc<dyn Clock>,
 }
@@ -36,11 +36,11 @@ pub(crate) struct Decider {
 impl Decider {
     pub(crate) fn new(
         rules: Rules,
-        snapshot: Arc<ArcSwapOption<Snapshot>>,
+        in_force: Arc<InForce>,
         proof_capacity: usize,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { rules, snapshot, proofs: Proofs(Cache::new(proof_capacity)), clock }
+        Self { rules, in_force, proofs: Proofs(Cache::new(proof_capacity)), clock }
     }
 
     /// Decides as a check does, and tells of each step. Nothing is remembered and nothing was: a token is proven anew.
@@ -54,15 +54,13 @@ impl Decider {
         proofs: &impl ProofCache,
         trace: &mut impl Trace,
     ) -> Verdict {
-        let snapshot = self.snapshot.load();
-        scoregate_authz::check(
-            &self.rules,
-            snapshot.as_deref(),
-            request.as_ref(),
-            self.clock.now(),
-            proofs,
-            trace,
-        )
+        let (snapshot, now) = (self.in_force.load(), self.clock.now());
+        let policy = match snapshot.as_deref() {
+            None => Policy::None,
+            Some(snapshot) if self.in_force.is_stale(now) => Policy::Stale(snapshot),
+            Some(snapshot) => Policy::Current(snapshot),
+        };
+        scoregate_authz::check(&self.rules, policy, request.as_ref(), now, proofs, trace)
     }
 }
 
@@ -248,7 +246,8 @@ mod tests {
             clock_skew: std::time::Duration::ZERO,
             peppers: peppers(),
         };
-        let policy = Arc::new(ArcSwapOption::from_pointee(snapshot(version(1, 1), &[])));
+        let policy = Arc::new(InForce::default());
+        policy.put(Arc::new(snapshot(version(1, 1), &[])));
         let decider = Decider::new(rules, policy, 10, Arc::new(crate::clock::SystemClock));
         let metrics = GateMetrics::register(&Metrics::default(), Arc::new(crate::clock::SystemClock));
         let answers = Answers::new("r", &CredentialHeaders::default(), UndecidedAnswer::DeniedResponse);

@@ -188,7 +188,6 @@ impl AsyncWrite for Unread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arc_swap::ArcSwapOption;
     use rstest::rstest;
     use scoregate_authz::{CredentialHeaders, PortRule, Rules, TargetSource};
     use tokio::io::AsyncWriteExt;
@@ -213,7 +212,7 @@ mod tests {
         };
         let clock = Arc::new(SystemClock);
         let metrics = GateMetrics::register(&Metrics::default(), clock.clone());
-        let decider = Decider::new(rules, Arc::new(ArcSwapOption::empty()), 1, clock);
+        let decider = Decider::new(rules, Arc::default(), 1, clock);
         let answers = Answers::new("r", &CredentialHeaders::default(), UndecidedAnswer::DeniedResponse);
         let checks = CheckService::new(Arc::new(decider), Arc::new(answers), metrics.checks);
         CheckPort::new(checks, axum::Router::new())

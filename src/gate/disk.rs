@@ -6,18 +6,18 @@
 //! A change is in the log before the mark moves, and the mark has moved before the change is acknowledged. So a state
 //! that is younger than the mark is one of which the workspace heard nothing, and one that is older is not ours.
 
-mod record;
-
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use scoregate_authz::{Peppers, Snapshot, UnixTime, Version};
+use scoregate_authz::{Snapshot, Version};
 
-use self::record::{Kind, Records};
-use super::state::{self, Assembly, RefusedPolicy};
+use super::keeper::Trust;
+use super::record::{self, Kind, Records};
+use super::state::{self, Assembly, Proven, RefusedPolicy};
 use crate::proto::scoregate::policy::v1 as wire;
+use crate::statement::Unproven;
 
 /// The log is folded into a new snapshot when it has more changes than this, or is longer than the snapshot and this.
 const MAX_CHANGES: u64 = 1_000;
@@ -84,6 +84,12 @@ pub(crate) enum StateError {
         #[source]
         source: RefusedPolicy,
     },
+    #[error("the state of version {version} is not proven")]
+    Unproven {
+        version: Version,
+        #[source]
+        source: Unproven,
+    },
     #[error("there is no `snapshot`, although version {0} was acknowledged")]
     Missing(Version),
     #[error("the state is of version {found}, although version {acknowledged} was acknowledged")]
@@ -101,27 +107,24 @@ pub(crate) struct HighWater {
     epoch: u64,
     #[prost(uint64, tag = "3")]
     revision: u64,
-    /// When the workspace last said that this is what it has, in Unix milliseconds.
-    #[prost(uint64, tag = "4")]
-    confirmed_at: u64,
+    /// That the workspace last made of it.
+    #[prost(message, tag = "5")]
+    statement: Option<wire::Statement>,
 }
 
 impl HighWater {
-    pub(crate) fn new(workspace: &str, version: Version, confirmed_at: UnixTime) -> Self {
+    pub(crate) fn new(proven: &Proven) -> Self {
+        let Version { epoch, revision } = proven.snapshot.version();
         Self {
-            workspace: workspace.to_owned(),
-            epoch: version.epoch,
-            revision: version.revision,
-            confirmed_at: u64::try_from(confirmed_at.as_millis()).unwrap_or(u64::MAX),
+            workspace: proven.snapshot.workspace().to_owned(),
+            epoch,
+            revision,
+            statement: Some(proven.statement.clone()),
         }
     }
 
     pub(crate) fn version(&self) -> Version {
         Version { epoch: self.epoch, revision: self.revision }
-    }
-
-    pub(crate) fn confirmed_at(&self) -> UnixTime {
-        UnixTime::from_millis(self.confirmed_at)
     }
 }
 
@@ -131,7 +134,7 @@ pub(crate) struct Found {
     /// Nothing below this is taken from anybody.
     pub(crate) high_water: Option<HighWater>,
     /// The state; `None` where there never was one.
-    pub(crate) state: Result<Option<Snapshot>, StateError>,
+    pub(crate) state: Result<Option<Proven>, StateError>,
 }
 
 /// The directory. One process uses it at a time.
@@ -169,10 +172,10 @@ impl Disk {
     }
 
     /// Reads what is there.
-    pub(crate) fn read(&mut self, peppers: &Peppers) -> Found {
+    pub(crate) fn read(&mut self, trust: &Trust) -> Found {
         match self.read_high_water() {
             Ok(high_water) => {
-                let state = self.read_state(peppers, high_water.as_ref());
+                let state = self.read_state(trust, high_water.as_ref());
                 Found { high_water, state }
             }
             Err(error) => Found { high_water: None, state: Err(error) },
@@ -193,49 +196,52 @@ impl Disk {
 
     fn read_state(
         &mut self,
-        peppers: &Peppers,
+        trust: &Trust,
         high_water: Option<&HighWater>,
-    ) -> Result<Option<Snapshot>, StateError> {
-        let Some(snapshot) = self.read_snapshot(peppers)? else {
+    ) -> Result<Option<Proven>, StateError> {
+        let Some(state) = self.read_snapshot(trust)? else {
             return high_water.map_or(Ok(None), |mark| Err(StateError::Missing(mark.version())));
         };
-        let snapshot = self.read_log(snapshot, peppers)?;
-        let Some(mark) = high_water else { return Ok(Some(snapshot)) };
-        if snapshot.workspace() != mark.workspace {
+        let (snapshot, statement) = self.read_log(state, trust)?;
+        let (version, keys) = (snapshot.version(), &trust.policy_keys);
+        if let Some(mark) = high_water.filter(|mark| snapshot.workspace() != mark.workspace) {
             let found = snapshot.workspace().to_owned();
             return Err(StateError::ForeignWorkspace { found, ours: mark.workspace.clone() });
         }
-        if snapshot.version() < mark.version() {
-            return Err(StateError::Older { found: snapshot.version(), acknowledged: mark.version() });
+        if let Some(mark) = high_water.filter(|mark| version < mark.version()) {
+            return Err(StateError::Older { found: version, acknowledged: mark.version() });
         }
-        Ok(Some(snapshot))
+        // What confirmed it last, if that is about the same.
+        let confirmed = high_water.filter(|mark| mark.version() == version);
+        let confirmed =
+            confirmed.and_then(|mark| Proven::new(snapshot.clone(), mark.statement.clone(), keys).ok());
+        confirmed
+            .map_or_else(|| Proven::new(snapshot, statement, keys), Ok)
+            .map(Some)
+            .map_err(|source| StateError::Unproven { version, source })
     }
 
-    fn read_snapshot(&mut self, peppers: &Peppers) -> Result<Option<Snapshot>, StateError> {
+    fn read_snapshot(&mut self, trust: &Trust) -> Result<Option<Unchecked>, StateError> {
         let file = Kind::Snapshot.file_name();
-        let refused = |source| StateError::Refused { file, source };
         let Some(mut records) = Records::open(&self.directory, Kind::Snapshot, self.owner)? else {
             return Ok(None);
         };
-        let first = records.next()?.ok_or(StateError::Truncated { file })?;
-        let mut assembly = Assembly::begin(first).map_err(refused)?;
-        while !assembly.is_complete() {
-            let next = records.next()?.ok_or(StateError::Truncated { file })?;
-            assembly = assembly.with(next).map_err(refused)?;
-        }
-        if records.next::<wire::SnapshotPart>()?.is_some() {
-            return Err(StateError::Trailing { file });
-        }
+        let assembly = assemble(&mut records)?;
         self.snapshot_bytes = records.position();
-        assembly.build(peppers).map(Some).map_err(refused)
+        let built = assembly.build(&trust.peppers);
+        built.map(Some).map_err(|source| StateError::Refused { file, source })
     }
 
     /// Follows the log. A record at its end that is not all there was never acknowledged, and is cut off; a change that
     /// the snapshot has already was left by a process that ended between writing the one and emptying the other.
-    fn read_log(&mut self, mut snapshot: Snapshot, peppers: &Peppers) -> Result<Snapshot, StateError> {
+    fn read_log(
+        &mut self,
+        (mut snapshot, mut statement): Unchecked,
+        trust: &Trust,
+    ) -> Result<Unchecked, StateError> {
         let file = Kind::Changes.file_name();
         let Some(mut records) = Records::open(&self.directory, Kind::Changes, self.owner)? else {
-            return Ok(snapshot);
+            return Ok((snapshot, statement));
         };
         let mut changes = 0;
         loop {
@@ -250,13 +256,14 @@ impl Disk {
             };
             changes += 1;
             if state::leads_to(&change) > snapshot.version() {
-                snapshot = state::follow(&snapshot, change, peppers)
+                statement.clone_from(&change.statement);
+                snapshot = state::follow(&snapshot, change, &trust.peppers)
                     .map_err(|source| StateError::Refused { file, source })?;
             }
         }
         let log = self.reopen_log(records.position(), changes);
         self.log = Some(log.map_err(|source| StateError::Io { file, source })?);
-        Ok(snapshot)
+        Ok((snapshot, statement))
     }
 
     fn reopen_log(&self, bytes: u64, changes: u64) -> io::Result<Log> {
@@ -268,26 +275,21 @@ impl Disk {
     }
 
     /// Keeps a complete snapshot. Durable when it returns.
-    pub(crate) fn keep_snapshot(&mut self, snapshot: &Snapshot, at: UnixTime) -> io::Result<()> {
-        self.write_snapshot(snapshot)?;
+    pub(crate) fn keep_snapshot(&mut self, proven: &Proven) -> io::Result<()> {
+        self.write_snapshot(proven)?;
         self.begin_log()?;
-        self.keep_high_water(snapshot, at)
+        self.keep_high_water(proven)
     }
 
-    /// Keeps a change that led to this snapshot. Durable when it returns.
-    pub(crate) fn keep_change(
-        &mut self,
-        change: &wire::Change,
-        snapshot: &Snapshot,
-        at: UnixTime,
-    ) -> io::Result<()> {
+    /// Keeps a change that led to this state. Durable when it returns.
+    pub(crate) fn keep_change(&mut self, change: &wire::Change, proven: &Proven) -> io::Result<()> {
         self.write_change(change)?;
-        self.keep_high_water(snapshot, at)
+        self.keep_high_water(proven)
     }
 
     /// Moves the mark.
-    pub(crate) fn keep_high_water(&self, snapshot: &Snapshot, at: UnixTime) -> io::Result<()> {
-        let mark = HighWater::new(snapshot.workspace(), snapshot.version(), at);
+    pub(crate) fn keep_high_water(&self, proven: &Proven) -> io::Result<()> {
+        let mark = HighWater::new(proven);
         record::replace(&self.directory, Kind::HighWater, std::iter::once(mark)).map(drop)
     }
 
@@ -298,8 +300,9 @@ impl Disk {
             .is_some_and(|log| log.changes > MAX_CHANGES || log.bytes > self.snapshot_bytes.max(MIN_LONG_LOG))
     }
 
-    fn write_snapshot(&mut self, snapshot: &Snapshot) -> io::Result<()> {
-        self.snapshot_bytes = record::replace(&self.directory, Kind::Snapshot, state::parts(snapshot))?;
+    fn write_snapshot(&mut self, proven: &Proven) -> io::Result<()> {
+        let parts = state::parts(&proven.snapshot, &proven.statement);
+        self.snapshot_bytes = record::replace(&self.directory, Kind::Snapshot, parts)?;
         Ok(())
     }
 
@@ -322,6 +325,35 @@ impl Disk {
     }
 }
 
+/// A snapshot with the statement that came with it, which nobody has looked at.
+type Unchecked = (Snapshot, Option<wire::Statement>);
+
+/// The complete snapshot that these records are.
+fn assemble(records: &mut Records) -> Result<Assembly, StateError> {
+    let file = Kind::Snapshot.file_name();
+    let refused = |source| StateError::Refused { file, source };
+    let first = records.next()?.ok_or(StateError::Truncated { file })?;
+    let mut assembly = Assembly::begin(first).map_err(refused)?;
+    while !assembly.is_complete() {
+        let next = records.next()?.ok_or(StateError::Truncated { file })?;
+        assembly = assembly.with(next).map_err(refused)?;
+    }
+    match records.next::<wire::SnapshotPart>()? {
+        Some(_) => Err(StateError::Trailing { file }),
+        None => Ok(assembly),
+    }
+}
+
+/// Reads a copy of a `snapshot` file, wherever it comes from. Nothing of it is believed yet.
+pub(crate) fn read_copy(bytes: Vec<u8>) -> Result<Assembly, StateError> {
+    assemble(&mut Records::of_copy(Kind::Snapshot, bytes)?)
+}
+
+/// A copy of a state as a `snapshot` file, in pieces.
+pub(crate) fn copy(proven: &Proven) -> impl Iterator<Item = io::Result<Vec<u8>>> {
+    record::copy(Kind::Snapshot, state::parts(&proven.snapshot, &proven.statement))
+}
+
 /// The user that this process runs as, told by a file that it makes; and so whether it can make one.
 fn own_uid(directory: &Path) -> io::Result<u32> {
     let path = directory.join(".probe");
@@ -333,20 +365,23 @@ fn own_uid(directory: &Path) -> io::Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::fixtures::{change, key_service, open_service, peppers, snapshot, version};
+    use crate::gate::fixtures::{ISSUED_AT, change, key_service, open_service, proven, trust, version};
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
-
-    const NOW: UnixTime = UnixTime::from_secs(1_000);
 
     /// A directory that a gate left at revision 8: a snapshot of 7 and one change.
     fn left_at_8() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
-        disk.keep_snapshot(&snapshot(version(1, 7), &[key_service("one", 1)]), NOW).unwrap();
+        disk.keep_snapshot(&proven(version(1, 7), &[key_service("one", 1)])).unwrap();
         let now = [key_service("one", 2)];
-        disk.keep_change(&change(1, 7, 8, now.to_vec(), &now), &snapshot(version(1, 8), &now), NOW).unwrap();
+        disk.keep_change(&change(1, 7, 8, now.to_vec(), &now), &proven(version(1, 8), &now)).unwrap();
         directory
+    }
+
+    fn parts_of(at: Version, entries: &[wire::Entry]) -> Vec<wire::SnapshotPart> {
+        let proven = proven(at, entries);
+        state::parts(&proven.snapshot, &proven.statement).collect()
     }
 
     fn file(directory: &tempfile::TempDir, name: &str) -> PathBuf {
@@ -361,11 +396,11 @@ mod tests {
     }
 
     fn read(directory: &tempfile::TempDir) -> Found {
-        Disk::open(&directory.path().join("gate")).unwrap().read(&peppers())
+        Disk::open(&directory.path().join("gate")).unwrap().read(&trust())
     }
 
     fn version_read(directory: &tempfile::TempDir) -> Version {
-        read(directory).state.unwrap().unwrap().version()
+        read(directory).state.unwrap().unwrap().snapshot.version()
     }
 
     /// What is refused is refused, and the mark is known all the same.
@@ -389,18 +424,20 @@ mod tests {
         let directory = left_at_8();
         let found = read(&directory);
         let state = found.state.unwrap().unwrap();
-        assert_eq!(state.version(), version(1, 8));
-        assert_eq!(state.state_hash(), snapshot(version(1, 8), &[key_service("one", 2)]).state_hash());
-        assert_eq!(found.high_water.unwrap(), HighWater::new(state.workspace(), version(1, 8), NOW));
+        assert_eq!(state.snapshot.version(), version(1, 8));
+        let expected = proven(version(1, 8), &[key_service("one", 2)]);
+        assert_eq!(state.snapshot.state_hash(), expected.snapshot.state_hash());
+        assert_eq!((state.issued_at, &state.statement), (ISSUED_AT, &expected.statement));
+        assert_eq!(found.high_water.unwrap(), HighWater::new(&expected));
     }
 
     #[test]
     fn changes_are_appended_after_a_restart() {
         let directory = left_at_8();
         let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
-        disk.read(&peppers());
+        disk.read(&trust());
         let now = [key_service("one", 3)];
-        disk.keep_change(&change(1, 8, 9, now.to_vec(), &now), &snapshot(version(1, 9), &now), NOW).unwrap();
+        disk.keep_change(&change(1, 8, 9, now.to_vec(), &now), &proven(version(1, 9), &now)).unwrap();
         assert_eq!(version_read(&directory), version(1, 9));
     }
 
@@ -453,7 +490,7 @@ mod tests {
     fn t110_state_older_than_the_mark_is_refused() {
         let (old, directory) = (left_at_8(), left_at_8());
         let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
-        disk.keep_snapshot(&snapshot(version(2, 1), &[]), NOW).unwrap();
+        disk.keep_snapshot(&proven(version(2, 1), &[])).unwrap();
         for name in ["snapshot", "changes"] {
             std::fs::copy(file(&old, name), file(&directory, name)).unwrap();
         }
@@ -489,7 +526,7 @@ mod tests {
         let directory = left_at_8();
         let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
         disk.owner += 1;
-        let found = disk.read(&peppers());
+        let found = disk.read(&trust());
         assert!(matches!(found.state.unwrap_err(), StateError::ForeignOwner { file: "high-water", .. }));
     }
 
@@ -504,7 +541,7 @@ mod tests {
     fn t110_state_that_does_not_hash_as_stated_is_refused() {
         let directory = left_at_8();
         let parts = |hash: u8| {
-            let mut parts: Vec<_> = state::parts(&snapshot(version(1, 8), &[open_service("one")])).collect();
+            let mut parts = parts_of(version(1, 8), &[open_service("one")]);
             parts[0].state_hash[0] ^= hash;
             parts.into_iter()
         };
@@ -518,7 +555,7 @@ mod tests {
     #[test]
     fn t110_foreign_workspace_is_refused() {
         let directory = left_at_8();
-        let mut part = state::parts(&snapshot(version(1, 9), &[])).next().unwrap();
+        let mut part = parts_of(version(1, 9), &[]).remove(0);
         part.workspace = "another".to_owned();
         let gate = directory.path().join("gate");
         record::replace(&gate, Kind::Snapshot, std::iter::once(part)).unwrap();
@@ -537,7 +574,7 @@ mod tests {
     #[test]
     fn t110_trailing_bytes_are_refused() {
         let directory = left_at_8();
-        let part = state::parts(&snapshot(version(1, 7), &[])).next().unwrap();
+        let part = parts_of(version(1, 7), &[]).remove(0);
         let gate = directory.path().join("gate");
         record::replace(&gate, Kind::Snapshot, [part.clone(), part].into_iter()).unwrap();
         assert!(matches!(refusal(&directory), StateError::Trailing { .. }));
@@ -567,7 +604,7 @@ mod tests {
     fn end_between_log_and_mark_leaves_the_change() {
         let directory = left_at_8();
         let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
-        disk.read(&peppers());
+        disk.read(&trust());
         let now = [key_service("one", 3)];
         disk.write_change(&change(1, 8, 9, now.to_vec(), &now)).unwrap();
         assert_eq!(version_read(&directory), version(1, 9));
@@ -578,7 +615,7 @@ mod tests {
         let directory = left_at_8();
         let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
         for version in [version(1, 8), version(1, 20), version(2, 1)] {
-            disk.write_snapshot(&snapshot(version, &[])).unwrap();
+            disk.write_snapshot(&proven(version, &[])).unwrap();
             assert_eq!(version_read(&directory), version);
         }
     }
@@ -587,7 +624,7 @@ mod tests {
     fn end_before_the_first_mark_leaves_the_snapshot() {
         let directory = tempfile::tempdir().unwrap();
         let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
-        disk.write_snapshot(&snapshot(version(1, 1), &[])).unwrap();
+        disk.write_snapshot(&proven(version(1, 1), &[])).unwrap();
         assert_eq!(version_read(&directory), version(1, 1));
     }
 
@@ -595,11 +632,11 @@ mod tests {
     fn log_is_long_after_many_changes() {
         let directory = left_at_8();
         let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
-        disk.read(&peppers());
+        disk.read(&trust());
         assert!(!disk.is_log_long());
         disk.log.as_mut().unwrap().changes = MAX_CHANGES + 1;
         assert!(disk.is_log_long());
-        disk.keep_snapshot(&snapshot(version(1, 9), &[]), NOW).unwrap();
+        disk.keep_snapshot(&proven(version(1, 9), &[])).unwrap();
         assert!(!disk.is_log_long());
     }
 }

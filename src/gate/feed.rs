@@ -14,7 +14,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
-use super::keeper::{Differs, Keeper, Taken};
+use super::keeper::{Keeper, Taken, Unconfirmed};
 use super::metrics::FeedMetrics;
 use super::state::{self, Assembly, RefusedPolicy};
 use crate::backoff::Backoff;
@@ -54,7 +54,7 @@ pub(crate) enum FeedError {
     #[error("the workspace says nothing")]
     Silent,
     #[error(transparent)]
-    Differs(#[from] Differs),
+    Unconfirmed(#[from] Unconfirmed),
     #[error("the workspace sends no snapshot, or not all of it")]
     NoSnapshot,
     #[error("what the workspace sent was refused twice in a row")]
@@ -186,19 +186,21 @@ impl<'a> Session<'a> {
             };
             match self.take(message).await {
                 Ok(()) => {}
-                Err(FeedError::Refused) => return self.part(inbound).await,
+                Err(error @ (FeedError::Refused | FeedError::Unconfirmed(Unconfirmed::Unproven(_)))) => {
+                    self.part(inbound).await;
+                    return error;
+                }
                 Err(error) => return error,
             }
         }
     }
 
     /// Ends a connection on which all was said, so that the workspace hears it: not before it has read to our end.
-    async fn part(self, mut inbound: Streaming<wire::WorkspaceMessage>) -> FeedError {
+    async fn part(self, mut inbound: Streaming<wire::WorkspaceMessage>) {
         drop(self.outbound);
         let skipping = async { while let Ok(Some(_)) = inbound.message().await {} };
         // Where it does not end its half, it had time enough to read.
         let _ = timeout(PARTING, skipping).await;
-        FeedError::Refused
     }
 
     async fn take(&mut self, message: wire::WorkspaceMessage) -> Result<(), FeedError> {
@@ -260,11 +262,19 @@ impl<'a> Session<'a> {
             }
             State::Assembling(_) | State::Skipping => Err(FeedError::NoSnapshot),
             State::Following => {
-                let taken = self.blocking(move |keeper| keeper.confirm(&heartbeat)).await??;
-                self.backoff.reset();
-                match taken {
-                    Some(taken) => self.acknowledge(taken).await,
-                    None => Ok(()),
+                let version = Version { epoch: heartbeat.epoch, revision: heartbeat.revision };
+                match self.blocking(move |keeper| keeper.confirm(&heartbeat)).await? {
+                    Ok(taken) => {
+                        self.backoff.reset();
+                        match taken {
+                            Some(taken) => self.acknowledge(taken).await,
+                            None => Ok(()),
+                        }
+                    }
+                    Err(error) => {
+                        self.object(version, with_causes(&error)).await?;
+                        Err(error.into())
+                    }
                 }
             }
         }
@@ -297,11 +307,7 @@ impl<'a> Session<'a> {
     /// Says why, and waits for a complete snapshot. A second refusal in a row ends the connection, so that a workspace
     /// that can only send what is refused does not send it without pause.
     async fn refuse(&mut self, version: Version, refused: RefusedPolicy) -> Result<(), FeedError> {
-        self.feed.metrics.refused.inc();
-        tracing::error!(%version, reason = %refused, "policy was refused: what was in force stays in force");
-        let Version { epoch, revision } = version;
-        let nack = wire::Nack { epoch, revision, reason: refused.to_string() };
-        self.say(wire::gate_message::Message::Nack(nack)).await?;
+        self.object(version, with_causes(&refused)).await?;
         if self.refused {
             return Err(FeedError::Refused);
         }
@@ -309,6 +315,15 @@ impl<'a> Session<'a> {
         self.state = State::Skipping;
         self.heartbeats = 0;
         Ok(())
+    }
+
+    /// Tells the operators on both sides.
+    async fn object(&self, version: Version, reason: String) -> Result<(), FeedError> {
+        self.feed.metrics.refused.inc();
+        tracing::error!(%version, reason, "policy was refused: what was in force stays in force");
+        let Version { epoch, revision } = version;
+        let nack = wire::Nack { epoch, revision, reason };
+        self.say(wire::gate_message::Message::Nack(nack)).await
     }
 
     async fn say(&self, message: wire::gate_message::Message) -> Result<(), FeedError> {
@@ -331,20 +346,19 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::gate::disk::Disk;
-    use crate::gate::fixtures::peppers;
+    use crate::gate::fixtures::trust;
     use crate::gate::metrics::GateMetrics;
     use crate::metrics::Metrics;
     use tokio::net::TcpListener;
 
     fn feed(address: PeerAddress, data: &tempfile::TempDir) -> Feed {
-        let clock = Arc::new(SystemClock);
-        let metrics = GateMetrics::register(&Metrics::default(), clock.clone());
+        let metrics = GateMetrics::register(&Metrics::default(), Arc::new(SystemClock));
         let disk = Disk::open(&data.path().join("gate")).unwrap();
         Feed {
             gate: "gate-1".to_owned(),
             address,
             credential: bearer(&"secret".into()).unwrap(),
-            keeper: Arc::new(Keeper::new(disk, peppers(), clock, metrics.policy)),
+            keeper: Arc::new(Keeper::new(disk, trust(), metrics.policy)),
             metrics: metrics.feed,
             silence: Duration::from_millis(100),
         }

@@ -1,11 +1,16 @@
 //! Policy for tests: services with keys, as a workspace would send them.
 
+use std::time::Duration;
+
 use prost::Message;
 use scoregate_authz::{
-    EntryId, Pepper, Peppers, PlainKey, Snapshot, StateHash, Version, entry_hash, state_hash,
+    EntryId, Pepper, Peppers, PlainKey, Snapshot, StateHash, UnixTime, Version, entry_hash, state_hash,
 };
 
+use super::keeper::Trust;
+use super::state::Proven;
 use crate::proto::scoregate::policy::v1 as wire;
+use crate::statement::{PolicyKey, Statement, TrustedPolicyKeys};
 
 pub(crate) const WORKSPACE: &str = "a-workspace";
 
@@ -90,6 +95,7 @@ pub(crate) fn parts(at: Version, entries: &[wire::Entry], size: usize) -> Vec<wi
         offset: (index * size) as u64,
         entries: entries.to_vec(),
         state_hash: Vec::new(),
+        statement: None,
     };
     let mut parts: Vec<_> =
         entries.chunks(size).enumerate().map(|chunk| part(chunk, entries.len())).collect();
@@ -98,6 +104,7 @@ pub(crate) fn parts(at: Version, entries: &[wire::Entry], size: usize) -> Vec<wi
     }
     let hash = hash_of(entries).0.to_vec();
     parts.iter_mut().for_each(|part| part.state_hash.clone_from(&hash));
+    parts[0].statement = Some(statement(at, entries));
     parts
 }
 
@@ -116,10 +123,47 @@ pub(crate) fn change(
         entries,
         state_hash: hash_of(all).0.to_vec(),
         committed_at: None,
+        statement: Some(statement(version(epoch, to), all)),
     }
 }
 
 pub(crate) fn snapshot(at: Version, entries: &[wire::Entry]) -> Snapshot {
     let mut parts = parts(at, entries, entries.len().max(1)).into_iter();
-    super::state::Assembly::begin(parts.next().unwrap()).unwrap().build(&peppers()).unwrap()
+    super::state::Assembly::begin(parts.next().unwrap()).unwrap().build(&peppers()).unwrap().0
+}
+
+/// The same with its statement.
+pub(crate) fn proven(at: Version, entries: &[wire::Entry]) -> Proven {
+    Proven::new(snapshot(at, entries), Some(statement(at, entries)), &trust().policy_keys).unwrap()
+}
+
+/// When the statements of tests are issued.
+pub(crate) const ISSUED_AT: UnixTime = UnixTime::from_secs(1_000);
+
+fn policy_key() -> PolicyKey {
+    // The example of RFC 8410, section 10.3.
+    let key = "-----BEGIN PRIVATE KEY-----\n\
+        MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+        -----END PRIVATE KEY-----\n";
+    PolicyKey::from_pem(key).unwrap()
+}
+
+/// That these are all entries.
+pub(crate) fn statement(at: Version, entries: &[wire::Entry]) -> wire::Statement {
+    statement_at(at, entries, ISSUED_AT)
+}
+
+pub(crate) fn statement_at(
+    version: Version,
+    entries: &[wire::Entry],
+    issued_at: UnixTime,
+) -> wire::Statement {
+    let (workspace, state_hash) = (WORKSPACE.to_owned(), hash_of(entries));
+    policy_key().sign(&Statement { workspace, version, state_hash, issued_at })
+}
+
+/// Believes the statements of tests, for an hour.
+pub(crate) fn trust() -> Trust {
+    let policy_keys = TrustedPolicyKeys::new([policy_key().public()]).unwrap();
+    Trust { peppers: peppers(), policy_keys, max_age: Some(Duration::from_hours(1)) }
 }

@@ -4,15 +4,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use scoregate_authz::{Peppers, Snapshot, Version};
+use scoregate_authz::{Peppers, Snapshot, UnixTime, Version};
 use tokio::sync::watch;
 
 use super::disk::{Disk, HighWater};
+use super::in_force::InForce;
 use super::metrics::PolicyMetrics;
-use super::state::{self, Assembly, RefusedPolicy};
+use super::state::{self, Assembly, Proven, RefusedPolicy};
 use crate::causes::with_causes;
-use crate::clock::Clock;
 use crate::proto::scoregate::policy::v1 as wire;
+use crate::statement::{TrustedPolicyKeys, Unproven};
 
 /// How often the disk hears that the workspace still has the same, at most.
 const CONFIRMATION_INTERVAL: Duration = Duration::from_secs(60);
@@ -20,14 +21,25 @@ const CONFIRMATION_INTERVAL: Duration = Duration::from_secs(60);
 /// Contested places and invalid policies that are named in the log, of each snapshot.
 const NAMED_PROBLEMS: usize = 10;
 
+/// What policy is believed, and for how long.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    pub(crate) peppers: Peppers,
+    pub(crate) policy_keys: TrustedPolicyKeys,
+    /// `None` for ever.
+    pub(crate) max_age: Option<Duration>,
+}
+
 /// The policy in force and where it is kept. Its methods write to the disk: they are for threads that may wait.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    peppers: Peppers,
-    clock: Arc<dyn Clock>,
+    trust: Trust,
     metrics: PolicyMetrics,
-    snapshot: Arc<ArcSwapOption<Snapshot>>,
+    in_force: Arc<InForce>,
+    /// What is in force, with the latest that proves it.
+    proven: ArcSwapOption<Proven>,
     applied: watch::Sender<Option<Version>>,
+    /// INVARIANT: locked by whoever changes what is in force, from the look at it to the end.
     kept: Mutex<Kept>,
 }
 
@@ -38,6 +50,8 @@ struct Kept {
     high_water: Option<HighWater>,
     /// Whether what is in force is on disk.
     durable: bool,
+    /// When the disk last heard of it, by the clock of the workspace.
+    written: UnixTime,
 }
 
 /// What became of a snapshot or change: it is in force.
@@ -49,52 +63,64 @@ pub(crate) enum Taken {
     InMemory,
 }
 
-/// What the workspace has is not what is in force here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the workspace is at version {theirs} and this gate is at {ours}, or in another state")]
-pub(crate) struct Differs {
-    pub(crate) theirs: Version,
-    pub(crate) ours: Version,
+/// What became of a copy that was read elsewhere than from the workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copied {
+    /// It is in force.
+    Taken(Version),
+    /// It is what was in force, confirmed later than was known here.
+    Confirmed,
+    /// It is what was in force, and tells nothing new.
+    Known,
+}
+
+/// Why a heartbeat confirms nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unconfirmed {
+    /// What the workspace has is not what is in force here.
+    #[error("the workspace is at version {theirs} and this gate is at {ours}, or in another state")]
+    Differs { theirs: Version, ours: Version },
+    /// Nobody who is trusted said so.
+    #[error(transparent)]
+    Unproven(#[from] Unproven),
 }
 
 impl Keeper {
     /// Takes what is on disk into force, if it is good.
-    pub(crate) fn new(
-        mut disk: Disk,
-        peppers: Peppers,
-        clock: Arc<dyn Clock>,
-        metrics: PolicyMetrics,
-    ) -> Self {
-        let found = disk.read(&peppers);
+    pub(crate) fn new(mut disk: Disk, trust: Trust, metrics: PolicyMetrics) -> Self {
+        let found = disk.read(&trust);
         let state = found.state.unwrap_or_else(|error| {
             tracing::error!(
                 error = with_causes(&error),
-                "the last good policy on disk is refused: there is none until the workspace sends one"
+                "the last good policy on disk is refused: there is none until the workspace or another source has it"
             );
             None
         });
-        let durable = state.is_some();
-        let kept = Kept { disk, high_water: found.high_water, durable };
+        let written = state.as_ref().map_or(Duration::ZERO, |proven| proven.issued_at);
+        let kept = Kept { disk, high_water: found.high_water, durable: state.is_some(), written };
         let this = Self {
-            peppers,
-            clock,
+            trust,
             metrics,
-            snapshot: Arc::default(),
+            in_force: Arc::default(),
+            proven: ArcSwapOption::empty(),
             applied: watch::Sender::new(None),
             kept: Mutex::new(kept),
         };
-        if let Some(snapshot) = state {
-            let confirmed = this.kept().high_water.as_ref().map(HighWater::confirmed_at);
-            tracing::info!(version = %snapshot.version(), "policy was read from disk");
-            this.metrics.confirmed(confirmed.unwrap_or(Duration::from_millis(1)));
-            this.put_in_force(&Arc::new(snapshot));
+        if let Some(proven) = state {
+            tracing::info!(version = %proven.snapshot.version(), "policy was read from disk");
+            this.put_in_force(&proven);
         }
         this
     }
 
-    /// Where checks read the snapshot in force.
-    pub(crate) fn snapshot(&self) -> Arc<ArcSwapOption<Snapshot>> {
-        Arc::clone(&self.snapshot)
+    /// Where checks read.
+    pub(crate) fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.in_force)
+    }
+
+    /// What is in force, with its proof; `None` before the first.
+    pub(crate) fn proven(&self) -> Option<Arc<Proven>> {
+        self.proven.load_full()
     }
 
     /// The version in force; `None` before the first.
@@ -104,8 +130,8 @@ impl Keeper {
 
     /// What this gate says of itself. What is in force but not on disk is not said: it is to be sent again.
     pub(crate) fn hello(&self, gate: &str) -> wire::Hello {
-        let durable = self.kept().durable;
-        let held = self.snapshot.load_full().filter(|_| durable);
+        let kept = self.kept();
+        let held = self.in_force.snapshot().filter(|_| kept.durable);
         let version = held.as_ref().map_or(Version::default(), |snapshot| snapshot.version());
         wire::Hello {
             gate: gate.to_owned(),
@@ -114,21 +140,27 @@ impl Keeper {
             epoch: version.epoch,
             revision: version.revision,
             state_hash: held.map_or(Vec::new(), |snapshot| snapshot.state_hash().0.to_vec()),
-            pepper_ids: self.peppers.ids().map(str::to_owned).collect(),
+            pepper_ids: self.trust.peppers.ids().map(str::to_owned).collect(),
+            policy_key_ids: self.trust.policy_keys.ids().map(str::to_owned).collect(),
         }
     }
 
     /// Whether a snapshot that begins with this part may come into force.
     pub(crate) fn admit(&self, part: &wire::SnapshotPart) -> Result<(), RefusedPolicy> {
+        self.admit_with(&self.kept(), part)
+    }
+
+    fn admit_with(&self, kept: &Kept, part: &wire::SnapshotPart) -> Result<(), RefusedPolicy> {
         let found = state::version_of(part);
-        let held = self.snapshot.load();
-        if let Some(held) = held.as_deref() {
+        let statement = part.statement.as_ref();
+        self.trust.policy_keys.prove(&part.workspace, found, &part.state_hash, statement)?;
+        if let Some(held) = self.in_force.snapshot() {
             check_lineage(&part.workspace, found, held.workspace(), held.version())?;
             if found == held.version() && part.state_hash != held.state_hash().0 {
                 return Err(RefusedPolicy::OtherHistory(found));
             }
         }
-        match &self.kept().high_water {
+        match &kept.high_water {
             Some(mark) => check_lineage(&part.workspace, found, &mark.workspace, mark.version()),
             None => Ok(()),
         }
@@ -136,93 +168,161 @@ impl Keeper {
 
     /// Puts a complete snapshot in force and on disk.
     pub(crate) fn take_snapshot(&self, assembly: Assembly) -> Result<Taken, RefusedPolicy> {
-        let snapshot = Arc::new(assembly.build(&self.peppers)?);
-        self.put_in_force(&snapshot);
-        tracing::info!(version = %snapshot.version(), entries = snapshot.entries().len(), "a snapshot is in force");
+        let proven = self.believe(assembly.build(&self.trust.peppers)?)?;
         let mut kept = self.kept();
-        Ok(self.keep(&mut kept, &snapshot, None))
+        // Another source may have been quicker.
+        self.check_not_older(&proven)?;
+        Ok(self.take(&mut kept, &proven, None))
+    }
+
+    /// Puts a copy of a snapshot in force and on disk, if it is later than what is in force.
+    pub(crate) fn take_copy(&self, assembly: Assembly) -> Result<Copied, RefusedPolicy> {
+        let head = assembly.head();
+        self.admit(&head)?;
+        if self.proven().is_some_and(|held| held.snapshot.version() == state::version_of(&head)) {
+            return self.confirm_by_copy(&head);
+        }
+        match self.take_snapshot(assembly)? {
+            Taken::Durable(version) => Ok(Copied::Taken(version)),
+            Taken::InMemory => Ok(Copied::Taken(self.applied.borrow().unwrap_or_default())),
+        }
+    }
+
+    /// A copy of what is in force, as `admit` has found: at best it is known to have been the latest for longer.
+    fn confirm_by_copy(&self, head: &wire::SnapshotPart) -> Result<Copied, RefusedPolicy> {
+        let mut kept = self.kept();
+        let stated = self.trust.policy_keys.verify(head.statement.as_ref())?;
+        let held = self.proven().filter(|held| held.snapshot.version() == stated.version);
+        let Some(held) = held.filter(|held| held.issued_at < stated.issued_at) else {
+            return Ok(Copied::Known);
+        };
+        let statement = head.statement.clone().unwrap_or_default();
+        self.prolong(&mut kept, &Proven { statement, issued_at: stated.issued_at, ..Proven::clone(&held) });
+        Ok(Copied::Confirmed)
     }
 
     /// Puts a change in force and on disk.
     pub(crate) fn take_change(&self, change: &wire::Change) -> Result<Taken, RefusedPolicy> {
-        let held = self.snapshot.load_full().ok_or(RefusedPolicy::NothingToChange)?;
-        let snapshot = Arc::new(state::follow(&held, change.clone(), &self.peppers)?);
-        // First in force: a full disk must not keep a revoked key alive.
-        self.put_in_force(&snapshot);
-        tracing::debug!(version = %snapshot.version(), "a change is in force");
         let mut kept = self.kept();
-        Ok(self.keep(&mut kept, &snapshot, Some(change)))
+        let held = self.in_force.snapshot().ok_or(RefusedPolicy::NothingToChange)?;
+        let snapshot = state::follow(&held, change.clone(), &self.trust.peppers)?;
+        let proven = self.believe((snapshot, change.statement.clone()))?;
+        Ok(self.take(&mut kept, &proven, Some(change)))
     }
 
     /// The workspace has nothing newer than this. `Some` if something became durable that was not before.
-    pub(crate) fn confirm(&self, heartbeat: &wire::Heartbeat) -> Result<Option<Taken>, Differs> {
-        let theirs = Version { epoch: heartbeat.epoch, revision: heartbeat.revision };
-        let held = self.snapshot.load_full();
-        let ours = held.as_ref().map_or(Version::default(), |held| held.version());
-        let same =
-            held.filter(|held| held.version() == theirs && held.state_hash().0 == *heartbeat.state_hash);
-        let snapshot = same.ok_or(Differs { theirs, ours })?;
-        let now = self.clock.now();
-        self.metrics.confirmed(now);
+    pub(crate) fn confirm(&self, heartbeat: &wire::Heartbeat) -> Result<Option<Taken>, Unconfirmed> {
         let mut kept = self.kept();
-        if !kept.durable {
-            return Ok(Some(self.keep(&mut kept, &snapshot, None)));
-        }
-        let last = kept.high_water.as_ref().map_or(Duration::ZERO, HighWater::confirmed_at);
-        if now.saturating_sub(last) >= CONFIRMATION_INTERVAL {
-            let moved = kept.disk.keep_high_water(&snapshot, now);
-            self.note(&mut kept, &snapshot, moved);
-        }
-        Ok(None)
+        let theirs = Version { epoch: heartbeat.epoch, revision: heartbeat.revision };
+        let held = self.proven();
+        let ours = held.as_ref().map_or(Version::default(), |held| held.snapshot.version());
+        let same = held.filter(|held| {
+            held.snapshot.version() == theirs && held.snapshot.state_hash().0 == *heartbeat.state_hash
+        });
+        let held = same.ok_or(Unconfirmed::Differs { theirs, ours })?;
+        let (workspace, statement) = (held.snapshot.workspace(), heartbeat.statement.as_ref());
+        let issued_at = self.trust.policy_keys.prove(workspace, theirs, &heartbeat.state_hash, statement)?;
+        let statement = statement.cloned().ok_or(Unproven::Missing)?;
+        let proven = Proven { statement, issued_at, ..Proven::clone(&held) };
+        let was_durable = kept.durable;
+        self.prolong(&mut kept, &proven);
+        Ok((!was_durable).then(|| outcome(&kept, &proven)))
     }
 
     /// Folds a log that has grown long into a snapshot.
     pub(crate) fn tidy(&self) {
-        let Some(snapshot) = self.snapshot.load_full() else { return };
         let mut kept = self.kept();
+        let Some(proven) = self.proven() else { return };
         if kept.durable && kept.disk.is_log_long() {
-            let written = kept.disk.keep_snapshot(&snapshot, self.clock.now());
-            self.note(&mut kept, &snapshot, written);
+            let written = kept.disk.keep_snapshot(&proven);
+            note(&mut kept, &proven, written);
         }
     }
 
-    fn put_in_force(&self, snapshot: &Arc<Snapshot>) {
-        self.snapshot.store(Some(Arc::clone(snapshot)));
+    fn believe(
+        &self,
+        (snapshot, statement): (Snapshot, Option<wire::Statement>),
+    ) -> Result<Proven, RefusedPolicy> {
+        Ok(Proven::new(snapshot, statement, &self.trust.policy_keys)?)
+    }
+
+    fn check_not_older(&self, proven: &Proven) -> Result<(), RefusedPolicy> {
+        let Some(held) = self.in_force.snapshot() else { return Ok(()) };
+        let snapshot = &proven.snapshot;
+        check_lineage(snapshot.workspace(), snapshot.version(), held.workspace(), held.version())
+    }
+
+    fn take(&self, kept: &mut Kept, proven: &Proven, change: Option<&wire::Change>) -> Taken {
+        // First in force: a full disk must not keep a revoked key alive.
+        self.put_in_force(proven);
+        let version = proven.snapshot.version();
+        let written = match change {
+            // What is on disk must be what the change starts from.
+            Some(change) if kept.durable => {
+                tracing::debug!(%version, "a change is in force");
+                kept.disk.keep_change(change, proven)
+            }
+            _ => {
+                let entries = proven.snapshot.entries().len();
+                tracing::info!(%version, entries, "a snapshot is in force");
+                kept.disk.keep_snapshot(proven)
+            }
+        };
+        note(kept, proven, written);
+        outcome(kept, proven)
+    }
+
+    /// What is in force was the latest at a later time than was known.
+    fn prolong(&self, kept: &mut Kept, proven: &Proven) {
+        self.confirmed(proven);
+        if !kept.durable {
+            let written = kept.disk.keep_snapshot(proven);
+            note(kept, proven, written);
+        } else if proven.issued_at.saturating_sub(kept.written) >= CONFIRMATION_INTERVAL {
+            let moved = kept.disk.keep_high_water(proven);
+            note(kept, proven, moved);
+        }
+    }
+
+    fn put_in_force(&self, proven: &Proven) {
+        let snapshot = &proven.snapshot;
+        self.in_force.put(Arc::clone(snapshot));
+        self.confirmed(proven);
         self.metrics.applied(snapshot);
         warn_of_problems(snapshot);
         self.applied.send_replace(Some(snapshot.version()));
     }
 
-    fn keep(&self, kept: &mut Kept, snapshot: &Snapshot, change: Option<&wire::Change>) -> Taken {
-        let now = self.clock.now();
-        self.metrics.confirmed(now);
-        let written = match change {
-            // What is on disk must be what the change starts from.
-            Some(change) if kept.durable => kept.disk.keep_change(change, snapshot, now),
-            _ => kept.disk.keep_snapshot(snapshot, now),
-        };
-        self.note(kept, snapshot, written);
-        if kept.durable { Taken::Durable(snapshot.version()) } else { Taken::InMemory }
-    }
-
-    fn note(&self, kept: &mut Kept, snapshot: &Snapshot, written: std::io::Result<()>) {
-        kept.durable = written.is_ok();
-        match written {
-            Ok(()) => {
-                let mark = HighWater::new(snapshot.workspace(), snapshot.version(), self.clock.now());
-                kept.high_water = Some(mark);
-            }
-            Err(error) => tracing::error!(
-                %error,
-                version = %snapshot.version(),
-                "policy is in force but cannot be written to disk, and so is not acknowledged"
-            ),
+    fn confirmed(&self, proven: &Proven) {
+        if let Some(max_age) = self.trust.max_age {
+            self.in_force.limit(proven.issued_at + max_age);
         }
+        self.metrics.confirmed(proven.issued_at);
+        self.proven.store(Some(Arc::new(proven.clone())));
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn note(kept: &mut Kept, proven: &Proven, written: std::io::Result<()>) {
+    kept.durable = written.is_ok();
+    match written {
+        Ok(()) => {
+            kept.written = proven.issued_at;
+            kept.high_water = Some(HighWater::new(proven));
+        }
+        Err(error) => tracing::error!(
+            %error,
+            version = %proven.snapshot.version(),
+            "policy is in force but cannot be written to disk, and so is not acknowledged"
+        ),
+    }
+}
+
+fn outcome(kept: &Kept, proven: &Proven) -> Taken {
+    if kept.durable { Taken::Durable(proven.snapshot.version()) } else { Taken::InMemory }
 }
 
 fn check_lineage(workspace: &str, found: Version, ours: &str, reached: Version) -> Result<(), RefusedPolicy> {

@@ -21,6 +21,7 @@ pub(crate) struct GateMetrics {
     pub(crate) checks: CheckMetrics,
     pub(crate) policy: PolicyMetrics,
     pub(crate) feed: FeedMetrics,
+    pub(crate) sources: SourceMetrics,
     /// Open connections to the check port.
     pub(crate) connections: Gauge,
 }
@@ -34,6 +35,7 @@ impl GateMetrics {
                 checks: CheckMetrics::register(registry),
                 policy: PolicyMetrics::register(registry, clock),
                 feed: FeedMetrics::register(registry),
+                sources: SourceMetrics::register(registry),
                 connections,
             }
         })
@@ -189,6 +191,7 @@ pub(crate) struct PolicyMetrics {
     revision: Gauge,
     services: [Gauge; 4],
     contested_places: Gauge,
+    stale: Gauge,
     age: SnapshotAge,
 }
 
@@ -203,6 +206,7 @@ impl PolicyMetrics {
             revision: Gauge::default(),
             services,
             contested_places: Gauge::default(),
+            stale: Gauge::default(),
             age,
         };
         registry.register("snapshot_epoch", "Epoch of the snapshot in force", this.epoch.clone());
@@ -211,6 +215,11 @@ impl PolicyMetrics {
             "snapshot_age_seconds",
             "Time since the workspace last confirmed the snapshot in force; NaN without one",
             this.age.clone(),
+        );
+        registry.register(
+            "snapshot_stale",
+            "1 while the snapshot in force is too old to decide by",
+            this.stale.clone(),
         );
         registry.register("services", "Services by auth mode; `disabled` is open to anybody", family);
         registry.register(
@@ -232,6 +241,11 @@ impl PolicyMetrics {
         for (gauge, count) in self.services.iter().zip(counts) {
             gauge.set(count);
         }
+    }
+
+    /// Whether the snapshot is too old to decide by.
+    pub(crate) fn stale(&self, stale: bool) {
+        self.stale.set(i64::from(stale));
     }
 
     /// The workspace said at this time that the snapshot is what it has.
@@ -279,6 +293,52 @@ impl FeedMetrics {
         registry.register("feed_connected", "1 while the policy feed is connected", this.connected.clone());
         registry.register("feed_refused", "Snapshots and changes that were refused", this.refused.clone());
         registry.register("feed_reconnects", "Times the feed was connected anew", this.reconnects.clone());
+        this
+    }
+}
+
+impl FeedMetrics {
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.get() == 1
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+/// Of the sources beside the feed: what came of reading them.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceMetrics {
+    /// Their policy came into force.
+    pub(crate) taken: Counter,
+    /// Theirs is that in force, confirmed later than was known.
+    pub(crate) confirmed: Counter,
+    /// Theirs is that in force, and nothing else is new.
+    pub(crate) known: Counter,
+    /// Theirs is older, foreign or not proven.
+    pub(crate) refused: Counter,
+    /// Nothing that could be policy came.
+    pub(crate) failed: Counter,
+}
+
+impl SourceMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let family = Family::<OutcomeLabel, Counter>::default();
+        let counter = |outcome| family.get_or_create_owned(&OutcomeLabel { outcome });
+        let this = Self {
+            taken: counter("taken"),
+            confirmed: counter("confirmed"),
+            known: counter("known"),
+            refused: counter("refused"),
+            failed: counter("failed"),
+        };
+        registry.register(
+            "policy_source_reads",
+            "Times that a source of policy beside the feed was read, by what came of it",
+            family,
+        );
         this
     }
 }

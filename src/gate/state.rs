@@ -1,15 +1,18 @@
 //! Policy as it travels and as it is kept: complete snapshots in parts, and the changes that follow them.
 
-use scoregate_authz::{Peppers, RefusedState, Snapshot, StateHash, Version};
+use std::sync::Arc;
+
+use scoregate_authz::{Peppers, RefusedState, Snapshot, StateHash, UnixTime, Version};
 
 use crate::policy_wire::{self, BadEntry};
 use crate::proto::scoregate::policy::v1 as wire;
+use crate::statement::{TrustedPolicyKeys, Unproven};
 
 /// Most entries of a snapshot.
 const MAX_ENTRIES: u64 = 2_000_000;
 
 /// Most bytes of the entries of a snapshot: what a workspace sends must not use up the memory of a gate.
-const MAX_BYTES: usize = 512 * 1024 * 1024;
+pub(crate) const MAX_BYTES: usize = 512 * 1024 * 1024;
 
 /// Where a part that a gate writes is full: entries, and bytes of their content.
 const PART_ENTRIES: usize = 1_000;
@@ -54,12 +57,39 @@ pub(crate) enum RefusedPolicy {
     /// A change without a snapshot to apply it to.
     #[error("a change, and there is no snapshot to apply it to")]
     NothingToChange,
+    /// Not signed by a trusted policy key.
+    #[error(transparent)]
+    Unproven(#[from] Unproven),
     /// An entry that cannot be placed.
     #[error(transparent)]
     Entry(#[from] BadEntry),
     /// The entries contradict each other or are not those that the workspace hashed.
     #[error(transparent)]
     State(#[from] RefusedState),
+}
+
+/// A snapshot with what proves it.
+#[derive(Debug, Clone)]
+pub(crate) struct Proven {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) statement: wire::Statement,
+    /// When it was the latest.
+    pub(crate) issued_at: UnixTime,
+}
+
+impl Proven {
+    /// Believes a snapshot if a statement proves it.
+    pub(crate) fn new(
+        snapshot: Snapshot,
+        statement: Option<wire::Statement>,
+        trusted: &TrustedPolicyKeys,
+    ) -> Result<Self, Unproven> {
+        let hash = snapshot.state_hash();
+        let issued_at =
+            trusted.prove(snapshot.workspace(), snapshot.version(), &hash.0, statement.as_ref())?;
+        let statement = statement.ok_or(Unproven::Missing)?;
+        Ok(Self { snapshot: Arc::new(snapshot), statement, issued_at })
+    }
 }
 
 /// A snapshot that is being put together from its parts.
@@ -69,6 +99,7 @@ pub(crate) struct Assembly {
     version: Version,
     total: u64,
     state_hash: StateHash,
+    statement: Option<wire::Statement>,
     /// INVARIANT: at most `total`.
     entries: Vec<wire::Entry>,
     /// INVARIANT: at most [`MAX_BYTES`].
@@ -89,6 +120,7 @@ impl Assembly {
             version: version_of(&part),
             total: part.total,
             state_hash: hash(&part.state_hash)?,
+            statement: part.statement.clone(),
             entries: Vec::new(),
             bytes: 0,
         };
@@ -126,11 +158,29 @@ impl Assembly {
         self.entries.len() as u64 == self.total
     }
 
-    /// Builds the snapshot. Takes time that grows with the entries.
-    pub(crate) fn build(self, peppers: &Peppers) -> Result<Snapshot, RefusedPolicy> {
+    /// What is said of the whole, without entries.
+    pub(crate) fn head(&self) -> wire::SnapshotPart {
+        wire::SnapshotPart {
+            workspace: self.workspace.clone(),
+            epoch: self.version.epoch,
+            revision: self.version.revision,
+            total: self.total,
+            offset: 0,
+            entries: Vec::new(),
+            state_hash: self.state_hash.0.to_vec(),
+            statement: self.statement.clone(),
+        }
+    }
+
+    /// Builds the snapshot; its statement is the caller's business. Takes time that grows with the entries.
+    pub(crate) fn build(
+        self,
+        peppers: &Peppers,
+    ) -> Result<(Snapshot, Option<wire::Statement>), RefusedPolicy> {
         let entries = self.entries.into_iter().map(|entry| policy_wire::entry(entry, peppers));
         let entries = entries.collect::<Result<_, _>>()?;
-        Ok(Snapshot::new(self.workspace.into(), self.version, entries, self.state_hash)?)
+        let snapshot = Snapshot::new(self.workspace.into(), self.version, entries, self.state_hash)?;
+        Ok((snapshot, self.statement))
     }
 }
 
@@ -148,7 +198,11 @@ pub(crate) fn follow(
 }
 
 /// A snapshot in parts, as the workspace would send it.
-pub(crate) fn parts(snapshot: &Snapshot) -> impl Iterator<Item = wire::SnapshotPart> {
+pub(crate) fn parts<'a>(
+    snapshot: &'a Snapshot,
+    statement: &wire::Statement,
+) -> impl Iterator<Item = wire::SnapshotPart> + use<'a> {
+    let mut statement = Some(statement.clone());
     let total = snapshot.entries().len() as u64;
     let mut entries = snapshot.entries().map(policy_wire::to_wire).peekable();
     let mut offset = 0;
@@ -164,6 +218,7 @@ pub(crate) fn parts(snapshot: &Snapshot) -> impl Iterator<Item = wire::SnapshotP
             offset,
             entries: Vec::new(),
             state_hash: snapshot.state_hash().0.to_vec(),
+            statement: statement.take(),
         };
         let mut bytes = 0;
         while part.entries.len() < PART_ENTRIES && bytes < PART_BYTES {
@@ -213,14 +268,14 @@ mod tests {
     fn assembly_of_all_parts_is_complete() {
         let assembly = assemble(three_parts()).unwrap();
         assert!(assembly.is_complete());
-        assert_eq!(assembly.build(&peppers()).unwrap().services().count(), 5);
+        assert_eq!(assembly.build(&peppers()).unwrap().0.services().count(), 5);
     }
 
     #[test]
     fn t111_snapshot_without_services_is_complete() {
         let assembly = assemble(fixtures::parts(version(1, 7), &[], 1)).unwrap();
         assert!(assembly.is_complete());
-        assert_eq!(assembly.build(&peppers()).unwrap().services().count(), 0);
+        assert_eq!(assembly.build(&peppers()).unwrap().0.services().count(), 0);
     }
 
     #[test]
@@ -287,9 +342,11 @@ mod tests {
         let services: Vec<_> = (0..2_500).map(|number| open_service(&format!("service-{number}"))).collect();
         for entries in [services.as_slice(), &[]] {
             let snapshot = fixtures::snapshot(version(3, 9), entries);
-            let again = assemble(parts(&snapshot).collect()).unwrap();
+            let statement = fixtures::statement(version(3, 9), entries);
+            let again = assemble(parts(&snapshot, &statement).collect()).unwrap();
             assert!(again.is_complete());
-            let again = again.build(&peppers()).unwrap();
+            let (again, proof) = again.build(&peppers()).unwrap();
+            assert_eq!(proof, Some(statement));
             assert_eq!((again.version(), again.state_hash()), (snapshot.version(), snapshot.state_hash()));
         }
     }

@@ -101,6 +101,7 @@ pub(super) async fn open(
             store: Arc::new(store),
             keyring,
             signing_keys,
+            statements: super::Statements::new(Arc::clone(&config.policy_key), row.id.to_string()),
             series: series(metrics, &image),
             image: watch::Sender::new(Arc::new(image)),
             directory: super::Directory::new(services),

@@ -186,7 +186,7 @@ fn t108_a_gate_that_never_had_policy_cannot_decide() {
     let credential = new_path("credential");
     std::fs::write(&credential, workspace.client().create_principal("gate-1", "gate")).unwrap();
     let feed = workspace.scoregate.addresses.socket("feed").to_string();
-    let pepper = workspace.data_dir.join("pepper");
+    let [pepper, policy_key] = ["pepper", "policy-key.pub"].map(|name| workspace.data_dir.join(name));
     drop(workspace);
     let (socket, admin, data_dir) = (new_path("check.sock"), new_path("admin.sock"), new_path("gate"));
     let (listen, listen_admin) = (format!("unix:{}", socket.display()), format!("unix:{}", admin.display()));
@@ -194,6 +194,7 @@ fn t108_a_gate_that_never_had_policy_cannot_decide() {
         ["--feed", &feed, "--credential-file", credential.to_str().unwrap()],
         ["--pepper-file", pepper.to_str().unwrap(), "--data-dir", data_dir.to_str().unwrap()],
         ["--ext-authz-listen", &listen, "--admin-listen", &listen_admin],
+        ["--policy-key-file", policy_key.to_str().unwrap(), "--name", "gate-1"],
     ];
     let addresses = new_path("addresses.json");
     let mut gate = Scoregate::start_unready("gate", arguments.as_flattened(), &[], &addresses);

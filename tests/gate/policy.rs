@@ -6,7 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
 use scoregate::proto::scoregate::policy::v1 as wire;
-use scoregate_authz::{EntryId, Pepper, Peppers, PlainKey, TOKEN_TYPE, entry_hash, state_hash};
+use scoregate::statement::{PolicyKey, Statement};
+use scoregate_authz::{
+    EntryId, Pepper, Peppers, PlainKey, StateHash, TOKEN_TYPE, UnixTime, Version, entry_hash, state_hash,
+};
 use serde_json::json;
 
 pub(crate) const WORKSPACE: &str = "ws-1";
@@ -142,6 +145,7 @@ pub(crate) fn parts(
         offset: offset as u64,
         entries: some.to_vec(),
         state_hash: state_hash.clone(),
+        statement: (offset == 0).then(|| statement(WORKSPACE, (epoch, revision), &state_hash)),
     };
     match entries {
         [] => vec![part(0, &[])],
@@ -158,7 +162,43 @@ pub(crate) fn change(from: u64, to: u64, entries: &[wire::Entry], all: &[wire::E
         entries: entries.to_vec(),
         state_hash: hash_of(all),
         committed_at: None,
+        statement: Some(statement(WORKSPACE, (1, to), &hash_of(all))),
     }
+}
+
+/// The private key that gates trust: the example of RFC 8410, section 10.3.
+pub(crate) fn policy_key() -> PolicyKey {
+    let key = "-----BEGIN PRIVATE KEY-----\n\
+        MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+        -----END PRIVATE KEY-----\n";
+    PolicyKey::from_pem(key).unwrap()
+}
+
+/// Issued now.
+pub(crate) fn statement(workspace: &str, version: (u64, u64), state_hash: &[u8]) -> wire::Statement {
+    statement_at(&policy_key(), workspace, version, state_hash, NOW)
+}
+
+pub(crate) fn statement_at(
+    key: &PolicyKey,
+    workspace: &str,
+    (epoch, revision): (u64, u64),
+    state_hash: &[u8],
+    seconds: u64,
+) -> wire::Statement {
+    key.sign(&Statement {
+        workspace: workspace.to_owned(),
+        version: Version { epoch, revision },
+        state_hash: StateHash(state_hash.try_into().unwrap()),
+        issued_at: UnixTime::from_secs(seconds),
+    })
+}
+
+/// One whose statement was issued at this Unix second.
+pub(crate) fn heartbeat_at(epoch: u64, revision: u64, all: &[wire::Entry], seconds: u64) -> wire::Heartbeat {
+    let state_hash = hash_of(all);
+    let statement = statement_at(&policy_key(), WORKSPACE, (epoch, revision), &state_hash, seconds);
+    wire::Heartbeat { epoch, revision, state_hash, sent_at: None, statement: Some(statement) }
 }
 
 pub(crate) fn tombstone(entry: &wire::Entry) -> wire::Entry {
@@ -166,5 +206,5 @@ pub(crate) fn tombstone(entry: &wire::Entry) -> wire::Entry {
 }
 
 pub(crate) fn heartbeat(epoch: u64, revision: u64, all: &[wire::Entry]) -> wire::Heartbeat {
-    wire::Heartbeat { epoch, revision, state_hash: hash_of(all), sent_at: None }
+    heartbeat_at(epoch, revision, all, NOW)
 }

@@ -9,11 +9,12 @@ use http_body_util::BodyExt;
 use scoregate::admin::{self, Health};
 use scoregate::clock::ManualClock;
 use scoregate::config::{GateConfig, UndecidedAnswer};
-use scoregate::gate::{self, GateHandle};
+use scoregate::gate::{self, GateHandle, Listeners};
 use scoregate::listen::{ListenAddress, Listener};
 use scoregate::metrics::Metrics;
 use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate::shutdown::Shutdown;
+use scoregate::statement::TrustedPolicyKeys;
 use scoregate_authz::{CredentialHeaders, PortRule, TargetSource, Version};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -24,9 +25,12 @@ use crate::policy::{self, NOW};
 use crate::workspace::{Session, Workspace};
 
 pub(crate) const CREDENTIAL: &str = "the-gates-own-credential";
+pub(crate) const MAX_POLICY_AGE: Duration = Duration::from_hours(24);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Rig {
+    /// Where other gates may read its policy.
+    pub(crate) peer_url: String,
     pub(crate) tcp: ListenAddress,
     pub(crate) unix: ListenAddress,
     pub(crate) clock: Arc<ManualClock>,
@@ -52,6 +56,10 @@ pub(crate) fn config(feed: &ListenAddress, data_dir: &Path) -> GateConfig {
         credential_headers: CredentialHeaders::default(),
         clock_skew: Duration::from_secs(5),
         peppers: policy::peppers(),
+        policy_keys: TrustedPolicyKeys::new([policy::policy_key().public()]).unwrap(),
+        policy_sources: Vec::new(),
+        peer_listen: None,
+        max_policy_age: Some(MAX_POLICY_AGE),
         undecided: UndecidedAnswer::DeniedResponse,
         realm: "scoregate".to_owned(),
         proof_cache_capacity: 1_000,
@@ -73,11 +81,13 @@ impl Rig {
         let addresses = [tcp.address().clone(), unix.address().clone()];
         let (health, metrics) = (Health::not_ready("no policy yet").await, Metrics::default());
         let (clock, shutdown) = (Arc::new(ManualClock::at(NOW)), Shutdown::default());
-        let handle = gate::start(config, vec![tcp, unix], health.clone(), &metrics, clock.clone(), &shutdown)
-            .await
-            .unwrap();
+        let peers = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let peer_url = format!("http://{}/policy/snapshot", peers.address());
+        let listeners = Listeners { check_ports: vec![tcp, unix], peers: Some(peers) };
+        let handle =
+            gate::start(config, listeners, health.clone(), &metrics, clock.clone(), &shutdown).await.unwrap();
         let [tcp, unix] = addresses;
-        Self { tcp, unix, clock, health, shutdown, handle, metrics, _sockets: sockets }
+        Self { peer_url, tcp, unix, clock, health, shutdown, handle, metrics, _sockets: sockets }
     }
 
     /// A gate that has this policy, at revision 1 of epoch 1.

@@ -13,6 +13,7 @@ use scoregate::listen::{ListenAddress, Listener};
 use scoregate::metrics::Metrics;
 use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate::shutdown::Shutdown;
+use scoregate::statement::PolicyKey;
 use scoregate::tls::ServerTls;
 use scoregate::workspace::http::{self, PublicUrls};
 use scoregate::workspace::{Origin, Role, Workspace};
@@ -196,6 +197,7 @@ fn config(data_dir: &std::path::Path) -> WorkspaceConfig {
         token_lifetime: Duration::from_secs(12 * 3600),
         token_algorithm: TokenAlgorithm::Es256,
         pepper: Pepper::new(&PEPPER).unwrap(),
+        policy_key: Arc::new(PolicyKey::from_pem(&PolicyKey::generate().unwrap()).unwrap()),
         master_keys: MasterKeys {
             current: "test".into(),
             keys: HashMap::from([("test".to_owned(), zeroize::Zeroizing::new([9; 32]))]),

@@ -27,18 +27,45 @@ pub struct Rules {
     pub peppers: Peppers,
 }
 
-/// Decides one request.
-///
-/// `snapshot` is `None` where no policy was ever received, `request` where the call was not about HTTP.
+/// The policy that is there to decide by.
+#[derive(Debug, Clone, Copy)]
+pub enum Policy<'a> {
+    /// None was ever received.
+    None,
+    /// It is older than it may be.
+    Stale(&'a Snapshot),
+    /// It may be used.
+    Current(&'a Snapshot),
+}
+
+impl<'a> Policy<'a> {
+    /// Zero without one.
+    fn revision(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Stale(snapshot) | Self::Current(snapshot) => snapshot.version().revision,
+        }
+    }
+
+    fn usable(self) -> Result<&'a Snapshot, UndecidedReason> {
+        match self {
+            Self::None => Err(UndecidedReason::NoPolicy),
+            Self::Stale(_) => Err(UndecidedReason::StalePolicy),
+            Self::Current(snapshot) => Ok(snapshot),
+        }
+    }
+}
+
+/// Decides one request; `request` is `None` where the call was not about HTTP.
 pub fn check<R: RequestView>(
     rules: &Rules,
-    snapshot: Option<&Snapshot>,
+    policy: Policy<'_>,
     request: Option<&R>,
     now: UnixTime,
     proofs: &impl ProofCache,
     trace: &mut impl Trace,
 ) -> Verdict {
-    let revision = snapshot.map_or(0, |snapshot| snapshot.version().revision);
+    let revision = policy.revision();
     let refuse = |reason, credential_presented| Verdict {
         decision: Decision::Deny(Denial { reason, credential_presented }),
         service: None,
@@ -48,10 +75,12 @@ pub fn check<R: RequestView>(
         trace.step("request", || "not about HTTP".to_owned());
         return refuse(DenyReason::NoHttp, false);
     };
-    let Some(snapshot) = snapshot else {
-        trace.step("snapshot", || "none yet".to_owned());
-        let decision = Decision::Undecided(UndecidedReason::NoPolicy);
-        return Verdict { decision, service: None, revision };
+    let snapshot = match policy.usable() {
+        Ok(snapshot) => snapshot,
+        Err(reason) => {
+            trace.step("snapshot", || reason.code().to_owned());
+            return Verdict { decision: Decision::Undecided(reason), service: None, revision };
+        }
     };
     let path = target::plain_path(request.path());
     trace.step("path", || path.map_or("may be read in two ways", |_| "read in one way only").to_owned());

@@ -98,6 +98,8 @@ reasons! {
     UndecidedReason {
         /// No snapshot yet.
         NoPolicy => "no_policy",
+        /// The policy was confirmed longer ago than it may be.
+        StalePolicy => "stale_policy",
         /// The service's policy is contradictory, incomplete or of a kind that this version does not know.
         InvalidPolicy => "invalid_policy",
         /// The service takes tokens and there is no key to prove one with.

@@ -16,7 +16,7 @@ mod snapshot;
 mod target;
 mod token;
 
-pub use check::{Rules, check};
+pub use check::{Policy, Rules, check};
 pub use credential::{CredentialHeaders, InvalidCredentialHeaders, MAX_CREDENTIAL_LENGTH};
 pub use decision::{AllowReason, Decision, Denial, DenyReason, Permit, Reason, UndecidedReason, Verdict};
 pub use json::UniqueJson;

@@ -13,6 +13,7 @@ fn status(reason: Reason) -> &'static str {
         Reason::Deny(_) => "401",
         Reason::Undecided(
             UndecidedReason::NoPolicy
+            | UndecidedReason::StalePolicy
             | UndecidedReason::InvalidPolicy
             | UndecidedReason::NoVerificationKey
             | UndecidedReason::Internal,

@@ -20,7 +20,11 @@ struct Limit {
 }
 
 /// All that was committed after a revision; `None` if it is too much for one message.
-pub(super) fn change(image: &Image, from_revision: u64) -> Option<wire::WorkspaceMessage> {
+pub(super) fn change(
+    image: &Image,
+    from_revision: u64,
+    statement: &wire::Statement,
+) -> Option<wire::WorkspaceMessage> {
     let mut entries = Vec::new();
     let mut bytes = 0;
     for entry in image.changed_since(from_revision) {
@@ -39,6 +43,7 @@ pub(super) fn change(image: &Image, from_revision: u64) -> Option<wire::Workspac
         entries,
         state_hash: image.state_hash().0.to_vec(),
         committed_at: Some(wire_time(image.committed_at())),
+        statement: Some(statement.clone()),
     })))
 }
 
@@ -46,17 +51,17 @@ pub(super) fn change(image: &Image, from_revision: u64) -> Option<wire::Workspac
 pub(super) fn snapshot<'a>(
     workspace: &'a str,
     image: &'a Image,
+    statement: wire::Statement,
 ) -> impl Iterator<Item = wire::WorkspaceMessage> + use<'a> {
     let total = image.live().count();
     let mut entries = image.live().map(wire_entry).peekable();
     let mut offset = 0;
-    let mut is_first = true;
+    let mut statement = Some(statement);
     std::iter::from_fn(move || {
         // A snapshot without entries has one part as well.
-        if entries.peek().is_none() && !std::mem::take(&mut is_first) {
+        if entries.peek().is_none() && statement.is_none() {
             return None;
         }
-        is_first = false;
         let part = take_part(&mut entries);
         let length = part.len();
         let Version { epoch, revision } = image.version();
@@ -68,6 +73,7 @@ pub(super) fn snapshot<'a>(
             offset: offset as u64,
             entries: part,
             state_hash: image.state_hash().0.to_vec(),
+            statement: statement.take(),
         }));
         offset += length;
         Some(message)
@@ -88,13 +94,14 @@ fn take_part(entries: &mut std::iter::Peekable<impl Iterator<Item = wire::Entry>
 }
 
 /// The image is the latest, at this time.
-pub(super) fn heartbeat(image: &Image, now: Timestamp) -> wire::WorkspaceMessage {
+pub(super) fn heartbeat(image: &Image, now: Timestamp, statement: wire::Statement) -> wire::WorkspaceMessage {
     let Version { epoch, revision } = image.version();
     message(Kind::Heartbeat(wire::Heartbeat {
         epoch,
         revision,
         state_hash: image.state_hash().0.to_vec(),
         sent_at: Some(wire_time(now)),
+        statement: Some(statement),
     }))
 }
 
@@ -140,7 +147,7 @@ mod tests {
             Some(Kind::SnapshotPart(part)) => part,
             other => panic!("{other:?}"),
         };
-        snapshot("w", image).map(part).collect()
+        snapshot("w", image, wire::Statement::default()).map(part).collect()
     }
 
     #[test]
@@ -167,9 +174,10 @@ mod tests {
 
     #[test]
     fn change_that_is_too_large_is_none() {
-        assert!(change(&image(1000, 1), 0).is_some());
-        assert!(change(&image(1001, 1), 0).is_none());
-        assert!(change(&image(3, 1_000_000), 0).is_none());
-        assert!(change(&image(1001, 1), 1).is_some());
+        let statement = wire::Statement::default();
+        assert!(change(&image(1000, 1), 0, &statement).is_some());
+        assert!(change(&image(1001, 1), 0, &statement).is_none());
+        assert!(change(&image(3, 1_000_000), 0, &statement).is_none());
+        assert!(change(&image(1001, 1), 1, &statement).is_some());
     }
 }

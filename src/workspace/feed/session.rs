@@ -210,7 +210,8 @@ impl<'a> Session<'a> {
                 }
                 _ = heartbeat.tick() => {
                     let now = timestamp(self.workspace.now());
-                    if !self.send(messages::heartbeat(&image, now)).await {
+                    let statement = self.workspace.statement(&image);
+                    if !self.send(messages::heartbeat(&image, now, statement)).await {
                         return Status::cancelled("the gate has gone");
                     }
                 }
@@ -225,11 +226,12 @@ impl<'a> Session<'a> {
             return true;
         }
         self.sent.store(revision, Ordering::SeqCst);
-        if let Some(change) = held.and_then(|held| messages::change(image, held)) {
+        let statement = self.workspace.statement(image);
+        if let Some(change) = held.and_then(|held| messages::change(image, held, &statement)) {
             return self.send(change).await;
         }
         let workspace = self.workspace.id().to_string();
-        for part in messages::snapshot(&workspace, image) {
+        for part in messages::snapshot(&workspace, image, statement) {
             if !self.send(part).await {
                 return false;
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scoregate_authz::{
-    ComputeType, CredentialHeaders, Pepper, Peppers, PortRule, Reason, RequestView, Rules, Snapshot,
+    ComputeType, CredentialHeaders, Pepper, Peppers, Policy, PortRule, Reason, RequestView, Rules, Snapshot,
     StateHash, TargetSource, TokenAlgorithm, UnixTime, Version, check,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::policy_wire;
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::shutdown::Shutdown;
+use crate::statement::PolicyKey;
 use crate::workspace::{AuthFlags, NewService, OpenError, Origin, Role, Workspace};
 use wire::policy_feed_client::PolicyFeedClient;
 use wire::workspace_message::Message;
@@ -100,6 +101,7 @@ fn config(data_dir: PathBuf) -> WorkspaceConfig {
         token_lifetime: Duration::from_hours(12),
         token_algorithm: TokenAlgorithm::Es256,
         pepper: pepper(7),
+        policy_key: Arc::new(PolicyKey::from_pem(&PolicyKey::generate().unwrap()).unwrap()),
         master_keys: master_keys(&[("m1", 1)]),
         enforcement_timeout: Duration::from_secs(10),
         audit_retention: Some(Duration::from_hours(400 * 24)),
@@ -222,6 +224,7 @@ impl TestGate {
             revision: version.revision,
             state_hash: held.map_or(Vec::new(), |held| held.state_hash().0.to_vec()),
             pepper_ids: vec![pepper(7).id().to_owned()],
+            policy_key_ids: Vec::new(),
         };
         self.say(wire::gate_message::Message::Hello(hello)).await;
     }
@@ -295,7 +298,8 @@ impl TestGate {
             peppers: self.peppers.clone(),
         };
         let request = Call { service, authorization: format!("Bearer {credential}") };
-        let verdict = check(&rules, self.snapshot.as_ref(), Some(&request), now, &(), &mut ());
+        let policy = self.snapshot.as_ref().map_or(Policy::None, Policy::Current);
+        let verdict = check(&rules, policy, Some(&request), now, &(), &mut ());
         match verdict.decision.reason() {
             Reason::Allow(reason) => reason.code(),
             Reason::Deny(reason) => reason.code(),

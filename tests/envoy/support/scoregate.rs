@@ -133,6 +133,7 @@ impl Gate {
             ("--feed", workspace.scoregate.addresses.text("feed").to_owned()),
             ("--credential-file", path(credential)),
             ("--pepper-file", path(workspace.data_dir.join("pepper"))),
+            ("--policy-key-file", path(workspace.data_dir.join("policy-key.pub"))),
             ("--data-dir", path(new_path("gate"))),
             ("--admin-listen", "127.0.0.1:0".to_owned()),
             ("--ext-authz-listen", "127.0.0.1:0".to_owned()),

@@ -14,8 +14,9 @@ use scoregate::proto::envoy::service::auth::v3::authorization_server::{Authoriza
 use scoregate::proto::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate_authz::{
-    AllowReason, CredentialHeaders, Decision, Denial, DenyReason, Pepper, Peppers, PlainKey, PortRule,
-    Reason, Rules, Service, Snapshot, TargetSource, Verdict, Version, check, entry_hash, state_hash,
+    AllowReason, CredentialHeaders, Decision, Denial, DenyReason, Pepper, Peppers, PlainKey, Policy,
+    PortRule, Reason, Rules, Service, Snapshot, TargetSource, Verdict, Version, check, entry_hash,
+    state_hash,
 };
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
@@ -123,7 +124,7 @@ fn allowed(policy: &wire::ServicePolicy) -> Verdict {
     let hash = state_hash(std::iter::once(&entry_hash(entry.id(), entry.name(), entry.content())));
     let version = Version { epoch: 1, revision: REVISION };
     let snapshot = Snapshot::new("stub".into(), version, vec![entry], hash).unwrap();
-    check(&rules, Some(&snapshot), Some(&KeyedRequest), Duration::ZERO, &(), &mut ())
+    check(&rules, Policy::Current(&snapshot), Some(&KeyedRequest), Duration::ZERO, &(), &mut ())
 }
 
 /// A request with the right key.

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rstest::rstest;
 use scoregate_authz::{
-    DenyReason, DigestDocument, Entry, EntryChange, InvalidPolicy, Item, Pepper, Peppers, PlainKey,
+    DenyReason, DigestDocument, Entry, EntryChange, InvalidPolicy, Item, Pepper, Peppers, PlainKey, Policy,
     PolicyDocument, Service, ServiceUid, Slot, Snapshot, UndecidedReason, check,
 };
 
@@ -199,7 +199,7 @@ fn t061_under_constant_load_the_secondary_never_fails() {
     let is_done = AtomicBool::new(false);
     let request = Request::to(SCORER.0).bearer(K2);
     let decide = |snapshot: &Snapshot| {
-        let verdict = check(&world.rules, Some(snapshot), Some(&request), world.now, &(), &mut ());
+        let verdict = check(&world.rules, Policy::Current(snapshot), Some(&request), world.now, &(), &mut ());
         Outcome::from(&verdict.decision)
     };
     std::thread::scope(|scope| {

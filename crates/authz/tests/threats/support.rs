@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use scoregate_authz::{
     AuthMode, ComputeType, CredentialHeaders, Decision, DenyReason, DigestDocument, Entry, EntryChange,
-    EntryId, Item, KeyDigest, Pepper, Peppers, Permit, PlainKey, PolicyDocument, PortRule, ProofCache,
-    RefusedState, Rules, Service, ServiceUid, Slot, Snapshot, StateHash, TargetSource, UndecidedReason,
-    UnixTime, Verdict, Version, check, entry_hash, state_hash,
+    EntryId, Item, KeyDigest, Pepper, Peppers, Permit, PlainKey, Policy, PolicyDocument, PortRule,
+    ProofCache, RefusedState, Rules, Service, ServiceUid, Slot, Snapshot, StateHash, TargetSource,
+    UndecidedReason, UnixTime, Verdict, Version, check, entry_hash, state_hash,
 };
 
 pub(crate) use cache::Cache;
@@ -163,13 +163,13 @@ impl World {
     }
 
     pub(crate) fn verdict(&self, request: &Request, proofs: &impl ProofCache) -> Verdict {
-        check(&self.rules, Some(&self.snapshot), Some(request), self.now, proofs, &mut ())
+        check(&self.rules, Policy::Current(&self.snapshot), Some(request), self.now, proofs, &mut ())
     }
 
     /// The steps of a decision, as `explain` shows them.
     pub(crate) fn steps(&self, request: &Request) -> String {
         let mut steps: Vec<(&'static str, String)> = Vec::new();
-        check(&self.rules, Some(&self.snapshot), Some(request), self.now, &(), &mut steps);
+        check(&self.rules, Policy::Current(&self.snapshot), Some(request), self.now, &(), &mut steps);
         format!("{steps:?}")
     }
 }

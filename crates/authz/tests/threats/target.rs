@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rstest::rstest;
 use scoregate_authz::{
-    AuthMode, ComputeType, DenyReason, DigestDocument, EntryChange, InvalidPolicy, PolicyDocument, PortRule,
-    Rules, Slot, TargetSource, UndecidedReason, check,
+    AuthMode, ComputeType, DenyReason, DigestDocument, EntryChange, InvalidPolicy, Policy, PolicyDocument,
+    PortRule, Rules, Slot, TargetSource, UndecidedReason, check,
 };
 
 use crate::support::*;
@@ -345,9 +345,11 @@ fn without_a_snapshot_or_without_http_nothing_is_allowed(#[case] target: TargetS
     let rules = Rules { target, ..world.rules.clone() };
     let request = Request::to(SCORER.0).host(HOST).bearer(K1);
     let now = Duration::from_secs(NOW);
-    let no_policy = check(&rules, None, Some(&request), now, &(), &mut ());
+    let no_policy = check(&rules, Policy::None, Some(&request), now, &(), &mut ());
     assert_eq!(Outcome::from(&no_policy.decision), Undecided(UndecidedReason::NoPolicy));
-    let no_http = check(&rules, Some(&world.snapshot), None::<&Request>, now, &(), &mut ());
+    let stale = check(&rules, Policy::Stale(&world.snapshot), Some(&request), now, &(), &mut ());
+    assert_eq!(Outcome::from(&stale.decision), Undecided(UndecidedReason::StalePolicy));
+    let no_http = check(&rules, Policy::Current(&world.snapshot), None::<&Request>, now, &(), &mut ());
     assert_eq!(Outcome::from(&no_http.decision), RefusedBare(DenyReason::NoHttp));
     assert_eq!(world.decide(&request), Refused(UnknownService), "an empty snapshot is a snapshot");
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use aws_lc_rs::digest;
 use prost::Message;
 
-use super::StateError;
+use super::disk::StateError;
 
 /// The format that is written, and the only one that is read.
 const FORMAT: u16 = 1;
@@ -54,10 +54,9 @@ impl Kind {
 }
 
 /// The records of a file, read one after the other.
-#[derive(Debug)]
 pub(super) struct Records {
     kind: Kind,
-    reader: BufReader<File>,
+    reader: Box<dyn Read + Send>,
     length: u64,
     position: u64,
 }
@@ -77,7 +76,17 @@ impl Records {
         if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
             return Err(StateError::Writable { file: kind.file_name(), mode: metadata.mode() & 0o7777 });
         }
-        let mut records = Self { kind, reader: BufReader::new(file), length: metadata.len(), position: 0 };
+        Self::begin(kind, Box::new(BufReader::new(file)), metadata.len()).map(Some)
+    }
+
+    /// Those of a copy, whoever it comes from.
+    pub(super) fn of_copy(kind: Kind, bytes: Vec<u8>) -> Result<Self, StateError> {
+        let length = bytes.len() as u64;
+        Self::begin(kind, Box::new(io::Cursor::new(bytes)), length)
+    }
+
+    fn begin(kind: Kind, reader: Box<dyn Read + Send>, length: u64) -> Result<Self, StateError> {
+        let mut records = Self { kind, reader, length, position: 0 };
         let header: [u8; HEADER_LENGTH] = records.take_array()?;
         let (magic, format) = header.split_at(6);
         if magic != kind.magic() {
@@ -87,7 +96,7 @@ impl Records {
             let found = u16::from_be_bytes([format[0], format[1]]);
             return Err(StateError::Format { file: kind.file_name(), found, known: FORMAT });
         }
-        Ok(Some(records))
+        Ok(records)
     }
 
     /// The next record; `None` at the end of the file.
@@ -147,6 +156,14 @@ impl Records {
     }
 }
 
+/// A copy of a file with these records, in pieces.
+pub(super) fn copy<M: Message>(
+    kind: Kind,
+    records: impl Iterator<Item = M>,
+) -> impl Iterator<Item = io::Result<Vec<u8>>> {
+    std::iter::once(Ok(kind.header().to_vec())).chain(records.map(|record| framed(&record)))
+}
+
 /// Replaces a file with one of these records, or leaves it as it was. Durable when it returns; gives the length.
 pub(super) fn replace<M: Message>(
     directory: &Path,
@@ -155,13 +172,12 @@ pub(super) fn replace<M: Message>(
 ) -> io::Result<u64> {
     let temporary = directory.join(format!(".{}.new", kind.file_name()));
     let file = create(&temporary)?;
-    let mut length = HEADER_LENGTH as u64;
+    let mut length = 0;
     let mut writer = BufWriter::new(&file);
-    writer.write_all(&kind.header())?;
-    for record in records {
-        let record = framed(&record)?;
-        writer.write_all(&record)?;
-        length += record.len() as u64;
+    for piece in copy(kind, records) {
+        let piece = piece?;
+        writer.write_all(&piece)?;
+        length += piece.len() as u64;
     }
     writer.flush()?;
     drop(writer);

@@ -1,0 +1,276 @@
+//! Other places than the feed that a gate may read policy from: files, mirrors, and other gates.
+//!
+//! What they hold is a copy of a `snapshot` file. Nobody there needs to be trusted: the statement in it proves it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::header::{ETAG, HeaderValue, IF_NONE_MATCH};
+use reqwest::{StatusCode, Url};
+use tokio::io::AsyncReadExt;
+use tokio::task::JoinSet;
+
+use super::disk::{self, StateError};
+use super::keeper::{Copied, Keeper};
+use super::metrics::{FeedMetrics, SourceMetrics};
+use super::state::{MAX_BYTES, RefusedPolicy};
+use crate::causes::with_causes;
+use crate::config::without_user;
+use crate::listen::PeerAddress;
+use crate::random;
+use crate::shutdown::Shutdown;
+
+/// What a gate without policy leaves to the feed before it looks elsewhere.
+const HEAD_START: Duration = Duration::from_millis(300);
+/// What each source leaves to the one before it.
+const STAGGER: Duration = Duration::from_millis(200);
+/// Between two looks while there is no policy, and while there is but the feed is away. With jitter, so that gates in
+/// hundreds do not ask at one moment.
+const WITHOUT_POLICY: Duration = Duration::from_secs(1);
+const WITHOUT_FEED: Duration = Duration::from_secs(30);
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest copy: the entries of the largest snapshot with what is around them.
+const MAX_COPY: usize = MAX_BYTES + MAX_BYTES / 8;
+
+/// Where a copy of policy may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicySource {
+    /// A file, also on a mounted volume.
+    File(PathBuf),
+    /// A mirror, or `/policy/snapshot` of another gate.
+    Url(Url),
+}
+
+/// A text that names no source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither `file:PATH` nor an http or https URL without user and fragment")]
+pub struct InvalidPolicySource(String);
+
+impl PolicySource {
+    /// Whether nobody on a network can see what is read.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        match self {
+            Self::File(_) => true,
+            Self::Url(url) if url.scheme() == "https" => true,
+            Self::Url(url) => {
+                let address = format!("{}:1", url.host_str().unwrap_or_default());
+                address.parse().is_ok_and(|address: PeerAddress| address.is_local())
+            }
+        }
+    }
+}
+
+impl FromStr for PolicySource {
+    type Err = InvalidPolicySource;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPolicySource> {
+        let invalid = || InvalidPolicySource(without_user(text));
+        match text.strip_prefix("file:") {
+            Some("") => return Err(invalid()),
+            Some(path) => return Ok(Self::File(path.into())),
+            None => {}
+        }
+        let url = Url::parse(text).map_err(|_| invalid())?;
+        let is_plain = matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.fragment().is_none();
+        if is_plain { Ok(Self::Url(url)) } else { Err(invalid()) }
+    }
+}
+
+impl fmt::Display for PolicySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
+}
+
+/// Why a source gave nothing.
+#[derive(Debug, thiserror::Error)]
+enum SourceError {
+    #[error("it cannot be read")]
+    File(#[source] io::Error),
+    #[error("it does not answer")]
+    Http(#[source] reqwest::Error),
+    #[error("it answers {0}")]
+    Status(StatusCode),
+    #[error("it is larger than policy can be")]
+    TooLarge,
+    #[error(transparent)]
+    Malformed(#[from] StateError),
+    #[error(transparent)]
+    Refused(#[from] RefusedPolicy),
+    #[error("it could not be taken")]
+    Fault(#[from] tokio::task::JoinError),
+}
+
+/// Reads policy from the sources whenever the feed is away.
+#[derive(Debug)]
+pub(crate) struct Sourcing {
+    sources: Vec<Arc<Source>>,
+    keeper: Arc<Keeper>,
+    feed: FeedMetrics,
+    metrics: SourceMetrics,
+}
+
+#[derive(Debug)]
+struct Source {
+    at: PolicySource,
+    http: reqwest::Client,
+    /// What the last answer was called that was read to its end.
+    known: Mutex<Option<HeaderValue>>,
+}
+
+impl Sourcing {
+    /// # Errors
+    /// The system's certificates cannot be read.
+    pub(crate) fn new(
+        sources: Vec<PolicySource>,
+        keeper: Arc<Keeper>,
+        feed: FeedMetrics,
+        metrics: SourceMetrics,
+    ) -> reqwest::Result<Self> {
+        let sources = sources.into_iter().map(|at| Source::new(at).map(Arc::new));
+        Ok(Self { sources: sources.collect::<Result<_, _>>()?, keeper, feed, metrics })
+    }
+
+    /// Looks whenever it is needed, until the shutdown stops.
+    pub(crate) async fn run(self, shutdown: Shutdown) {
+        tokio::select! {
+            () = self.look() => {}
+            () = shutdown.stopping() => {}
+        }
+    }
+
+    async fn look(&self) {
+        if self.sources.is_empty() {
+            return;
+        }
+        tokio::time::sleep(HEAD_START).await;
+        loop {
+            let has_policy = self.keeper.proven().is_some();
+            if !has_policy || !self.feed.is_connected() {
+                self.look_everywhere().await;
+            }
+            let interval = if self.keeper.proven().is_some() { WITHOUT_FEED } else { WITHOUT_POLICY };
+            tokio::time::sleep(interval.mul_f64(0.5 + random::fraction() / 2.0)).await;
+        }
+    }
+
+    /// Asks all of them: the latest policy wins, whoever has it.
+    async fn look_everywhere(&self) {
+        let mut reading = JoinSet::new();
+        for (index, source) in (0_u32..).zip(&self.sources) {
+            let (source, keeper) = (Arc::clone(source), Arc::clone(&self.keeper));
+            reading.spawn(async move {
+                tokio::time::sleep(STAGGER * index).await;
+                let outcome = source.take(keeper).await;
+                (source, outcome)
+            });
+        }
+        while let Some(read) = reading.join_next().await {
+            if let Ok((source, outcome)) = read {
+                self.report(&source.at, outcome);
+            }
+        }
+    }
+
+    fn report(&self, source: &PolicySource, outcome: Result<Copied, SourceError>) {
+        match outcome {
+            Ok(Copied::Taken(version)) => {
+                self.metrics.taken.inc();
+                tracing::info!(%source, %version, "policy was taken from a source: the feed is away");
+            }
+            Ok(Copied::Confirmed) => {
+                self.metrics.confirmed.inc();
+                tracing::debug!(%source, "a source confirms the policy in force");
+            }
+            Ok(Copied::Known) => {
+                self.metrics.known.inc();
+            }
+            Err(error @ SourceError::Refused(_)) => {
+                self.metrics.refused.inc();
+                tracing::warn!(%source, error = with_causes(&error), "a source of policy was passed over");
+            }
+            Err(error) => {
+                self.metrics.failed.inc();
+                tracing::warn!(%source, error = with_causes(&error), "a source of policy was passed over");
+            }
+        }
+    }
+}
+
+impl Source {
+    fn new(at: PolicySource) -> reqwest::Result<Self> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none());
+        let client = match &at {
+            PolicySource::Url(url) if url.scheme() == "https" => client,
+            // Where no TLS is spoken, a system without CAs will do.
+            PolicySource::Url(_) | PolicySource::File(_) => client.no_proxy().tls_certs_only([]),
+        };
+        Ok(Self { at, http: client.build()?, known: Mutex::default() })
+    }
+
+    async fn take(&self, keeper: Arc<Keeper>) -> Result<Copied, SourceError> {
+        let Some((bytes, name)) = self.read().await? else { return Ok(Copied::Known) };
+        let taking = tokio::task::spawn_blocking(move || {
+            let assembly = disk::read_copy(bytes)?;
+            Ok::<_, SourceError>(keeper.take_copy(assembly)?)
+        });
+        let copied = taking.await??;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = name;
+        Ok(copied)
+    }
+
+    /// The bytes with the name of this version of them; `None` if they are those that were read before.
+    async fn read(&self) -> Result<Option<(Vec<u8>, Option<HeaderValue>)>, SourceError> {
+        match &self.at {
+            PolicySource::File(path) => Ok(Some((read_file(path).await?, None))),
+            PolicySource::Url(url) => self.fetch(url.clone()).await,
+        }
+    }
+
+    async fn fetch(&self, url: Url) -> Result<Option<(Vec<u8>, Option<HeaderValue>)>, SourceError> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut request = self.http.get(url);
+        if let Some(known) = known {
+            request = request.header(IF_NONE_MATCH, known);
+        }
+        let mut response = request.send().await.map_err(SourceError::Http)?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED => return Ok(None),
+            other => return Err(SourceError::Status(other)),
+        }
+        let name = response.headers().get(ETAG).cloned();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(SourceError::Http)? {
+            if bytes.len() + chunk.len() > MAX_COPY {
+                return Err(SourceError::TooLarge);
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Some((bytes, name)))
+    }
+}
+
+async fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
+    let file = tokio::fs::File::open(path).await.map_err(SourceError::File)?;
+    let mut bytes = Vec::new();
+    let mut limited = file.take(MAX_COPY as u64 + 1);
+    limited.read_to_end(&mut bytes).await.map_err(SourceError::File)?;
+    if bytes.len() > MAX_COPY { Err(SourceError::TooLarge) } else { Ok(bytes) }
+}

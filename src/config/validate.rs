@@ -86,15 +86,15 @@ pub fn gate(
             (credential, gate_peppers(shape, sources)?, gate_policy_keys(shape, sources)?)
         }
     };
-    let policy_keys = TrustedPolicyKeys::new(policy_keys).ok_or_else(|| {
-        let missing =
-            "a file with the public policy key, see `policy-key.pub` in the workspace's data directory";
-        sources.error("gate.policy_key_files", Problem::Missing(missing))
-    })?;
     let peppers = Peppers::new(peppers).map_err(|_| {
         let missing =
             Problem::Missing("a file with the pepper of the workspace, see `pepper` in its data directory");
         sources.error("gate.pepper_files", missing)
+    })?;
+    let policy_keys = TrustedPolicyKeys::new(policy_keys).ok_or_else(|| {
+        let missing =
+            "a file with the public policy key, see `policy-key.pub` in the workspace's data directory";
+        sources.error("gate.policy_key_files", Problem::Missing(missing))
     })?;
     let workers = match gate.workers {
         Some(workers) => number(sources, "gate.workers", workers, 1..=1024)?,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tonic::Status;
 
 use crate::envoy::{Encoding, request};
-use crate::policy::{self, WORKSPACE, change, heartbeat, key, key_service, parts, tombstone};
+use crate::policy::{
+    self, NOW, WORKSPACE, change, heartbeat, heartbeat_at, key, key_service, parts, tombstone,
+};
 use crate::rig::{CREDENTIAL, Rig};
 use crate::workspace::Workspace;
 
@@ -94,9 +96,8 @@ async fn t109_t117_gate_decides_and_is_ready_while_the_workspace_is_away() {
     let mut workspace = Workspace::start_at(&address).await;
     let mut session = workspace.session().await;
     assert_eq!((session.hello.epoch, session.hello.revision), (1, 2));
-    session.send_change(change(2, 3, &[tombstone(&now[0])], NONE)).await;
-    assert_eq!(session.ack().await, (1, 3));
-    assert_eq!(again.metric("scoregate_snapshot_age_seconds"), 0.0);
+    session.send_heartbeat(heartbeat_at(1, 2, &now, NOW + 60)).await;
+    again.wait_for_metric("scoregate_snapshot_age_seconds", 0.0).await;
 }
 
 #[tokio::test]
@@ -194,8 +195,8 @@ async fn heartbeat_of_another_state_makes_the_gate_ask_again() {
     let policy = [key_service("svc", (1, 1))];
     let (rig, mut workspace, session) = Rig::with_policy(&policy, data.path()).await;
     rig.clock.advance(Duration::from_secs(30));
-    session.send_heartbeat(heartbeat(1, 1, &policy)).await;
-    rig.wait_for_metric("scoregate_snapshot_age_seconds", 0.0).await;
+    session.send_heartbeat(heartbeat_at(1, 1, &policy, NOW + 20)).await;
+    rig.wait_for_metric("scoregate_snapshot_age_seconds", 10.0).await;
     session.send_heartbeat(heartbeat(1, 2, NONE)).await;
     assert_eq!(workspace.session().await.hello.revision, 1);
 }
@@ -224,8 +225,8 @@ async fn t113_clock_of_the_workspace_does_not_matter() {
     let data = tempfile::tempdir().unwrap();
     let policy = [key_service("svc", (1, 1))];
     let (rig, _workspace, mut session) = Rig::with_policy(&policy, data.path()).await;
-    let seconds = i64::try_from(policy::NOW).unwrap() + 3_600;
-    let mut late = heartbeat(1, 1, &policy);
+    let seconds = i64::try_from(NOW).unwrap() + 3_600;
+    let mut late = heartbeat_at(1, 1, &policy, NOW + 3_600);
     late.sent_at = Some(prost_types::Timestamp { seconds, nanos: 0 });
     rig.clock.advance(Duration::from_secs(5));
     session.send_heartbeat(late).await;
@@ -264,6 +265,7 @@ async fn another_workspace_is_refused() {
     let (_rig, _workspace, mut session) = Rig::with_policy(&[key_service("svc", (1, 1))], data.path()).await;
     let mut foreign = parts(5, 5, NONE, 1).remove(0);
     foreign.workspace = "ws-2".to_owned();
+    foreign.statement = Some(policy::statement("ws-2", (5, 5), &foreign.state_hash));
     session.send_parts([foreign]).await;
     assert_eq!(session.nack().await, "the policy is of workspace `ws-2`, and this gate is of `ws-1`");
 }

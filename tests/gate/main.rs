@@ -12,6 +12,8 @@ mod drain;
 mod envoy;
 mod feed;
 mod policy;
+mod proof;
 mod protocol;
 mod rig;
+mod sources;
 mod workspace;

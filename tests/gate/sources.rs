@@ -1,0 +1,206 @@
+//! Policy from elsewhere while the workspace is away.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::get;
+use scoregate::config::GateConfig;
+use scoregate::gate::PolicySource;
+use scoregate::listen::ListenAddress;
+use scoregate::proto::scoregate::policy::v1 as wire;
+use scoregate::statement::PolicyKey;
+
+use crate::policy::{self, WORKSPACE, change, key, key_service, parts};
+use crate::rig::{Rig, config};
+use crate::workspace::Workspace;
+
+/// What a gate without anything has, with the workspace away.
+const WITHIN: Duration = Duration::from_secs(2);
+
+/// An address at which there was a workspace once.
+async fn nobody() -> ListenAddress {
+    let workspace = Workspace::start().await;
+    let address = workspace.address.clone();
+    workspace.stop().await;
+    address
+}
+
+fn sourced(feed: &ListenAddress, data: &Path, sources: &[&str]) -> GateConfig {
+    let sources: Vec<PolicySource> = sources.iter().map(|source| source.parse().unwrap()).collect();
+    GateConfig { policy_sources: sources, ..config(feed, data) }
+}
+
+/// Gates that have policy, and whose workspace is away.
+struct Orphans {
+    gates: Vec<(Rig, tempfile::TempDir)>,
+    feed: ListenAddress,
+}
+
+impl Orphans {
+    async fn new(number: usize, entries: &[wire::Entry], revision: u64) -> Self {
+        let mut workspace = Workspace::start().await;
+        let feed = workspace.address.clone();
+        let mut gates = Vec::new();
+        for _ in 0..number {
+            let data = tempfile::tempdir().unwrap();
+            let rig = Rig::start(&feed, data.path()).await;
+            let mut session = workspace.session().await;
+            session.send_parts(parts(1, revision, entries, 2)).await;
+            assert_eq!(session.ack().await, (1, revision));
+            gates.push((rig, data));
+        }
+        workspace.stop().await;
+        Self { gates, feed }
+    }
+
+    fn url(&self, gate: usize) -> &str {
+        &self.gates[gate].0.peer_url
+    }
+
+    /// The file that the first gate keeps.
+    fn file(&self) -> Vec<u8> {
+        std::fs::read(self.gates[0].1.path().join("gate/snapshot")).unwrap()
+    }
+}
+
+/// Serves these bytes, whoever asks.
+async fn mirror(bytes: Vec<u8>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/snapshot", listener.local_addr().unwrap());
+    let router = Router::new().route("/snapshot", get(move || async move { bytes }));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    url
+}
+
+#[tokio::test]
+async fn t109_gate_with_an_empty_disk_starts_from_a_peer_within_two_seconds() {
+    let policy = [key_service("svc", (2, 1)), key_service("two", (1, 1)), key_service("three", (1, 1))];
+    let orphans = Orphans::new(3, &policy, 7).await;
+    let data = tempfile::tempdir().unwrap();
+    let dead = format!("http://{}/policy/snapshot", nobody().await);
+    let sources = [dead.as_str(), orphans.url(0), orphans.url(1), orphans.url(2)];
+    let begun = Instant::now();
+    let rig = Rig::start_with(sourced(&orphans.feed, data.path(), &sources)).await;
+    rig.wait_for(1, 7).await;
+    let mut envoy = rig.envoy().await;
+    assert_eq!(envoy.with("svc", &key("svc", "primary", 2)).await.outcome(), (200, "ok"));
+    assert_eq!(envoy.with("svc", &key("svc", "primary", 1)).await.outcome(), (401, "unknown_key"));
+    assert!(begun.elapsed() < WITHIN, "{:?}", begun.elapsed());
+    rig.wait_until_ready().await;
+    assert!(rig.stop().await);
+
+    let again = Rig::start(&orphans.feed, data.path()).await;
+    again.wait_for(1, 7).await;
+}
+
+#[tokio::test]
+async fn gate_starts_from_a_file_behind_a_symlink_and_any_mode() {
+    let orphans = Orphans::new(1, &[key_service("svc", (1, 1))], 7).await;
+    let (volume, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // As Kubernetes mounts a volume, with fsGroup.
+    let at = |name: &str| volume.path().join(name);
+    std::fs::create_dir(at("..2026")).unwrap();
+    std::fs::write(at("..2026/snapshot"), orphans.file()).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(at("..2026/snapshot"), mode).unwrap();
+    std::os::unix::fs::symlink("..2026", at("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/snapshot", at("snapshot")).unwrap();
+    let source = format!("file:{}", at("snapshot").display());
+    let rig = Rig::start_with(sourced(&nobody().await, data.path(), &[&source])).await;
+    rig.wait_for(1, 7).await;
+    rig.wait_for_metric(r#"scoregate_policy_source_reads_total{outcome="taken"}"#, 1.0).await;
+}
+
+#[tokio::test]
+async fn t114_sources_with_forged_older_foreign_or_broken_policy_are_passed_over() {
+    let good = Orphans::new(1, &[key_service("svc", (2, 1))], 9).await;
+    let old = Orphans::new(1, &[key_service("svc", (1, 1))], 8).await;
+    let forged = {
+        let mut part = parts(1, 99, &[key_service("svc", (1, 1))], 1).remove(0);
+        let foreign_key = PolicyKey::from_pem(&PolicyKey::generate().unwrap()).unwrap();
+        let statement = policy::statement_at(&foreign_key, WORKSPACE, (1, 99), &part.state_hash, policy::NOW);
+        part.statement = Some(statement);
+        copy_of(&part)
+    };
+    let foreign = {
+        let mut part = parts(1, 99, &[key_service("svc", (1, 1))], 1).remove(0);
+        part.workspace = "ws-2".to_owned();
+        part.statement = Some(policy::statement("ws-2", (1, 99), &part.state_hash));
+        copy_of(&part)
+    };
+    let mut cut = good.file();
+    cut.truncate(cut.len() - 1);
+    let mut sources = vec![good.url(0).to_owned(), old.url(0).to_owned()];
+    for bytes in [forged, foreign, cut, b"<html>".to_vec(), Vec::new()] {
+        sources.push(mirror(bytes).await);
+    }
+    let sources: Vec<_> = sources.iter().map(String::as_str).collect();
+    let data = tempfile::tempdir().unwrap();
+    let rig = Rig::start_with(sourced(&nobody().await, data.path(), &sources)).await;
+    rig.wait_for(1, 9).await;
+    rig.wait_for_metric(r#"scoregate_policy_source_reads_total{outcome="refused"}"#, 3.0).await;
+    rig.wait_for_metric(r#"scoregate_policy_source_reads_total{outcome="failed"}"#, 3.0).await;
+    assert_eq!(rig.metric("scoregate_snapshot_revision"), 9.0);
+    let answer = rig.envoy().await.with("svc", &key("svc", "primary", 1)).await;
+    assert_eq!(answer.outcome(), (401, "unknown_key"), "a revoked key does not come back");
+}
+
+/// The `snapshot` file of one part, by the way of its format: a header, then length, SHA-256 and record.
+fn copy_of(part: &wire::SnapshotPart) -> Vec<u8> {
+    let record = prost::Message::encode_to_vec(part);
+    let checksum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &record);
+    let length = u32::try_from(record.len()).unwrap().to_be_bytes();
+    [b"sgsnap\0\x01".as_slice(), &length, checksum.as_ref(), &record].concat()
+}
+
+#[tokio::test]
+async fn gate_that_lost_only_its_feed_learns_of_changes_from_a_peer() {
+    let policy = [key_service("svc", (1, 1))];
+    let mut workspace = Workspace::start().await;
+    let (lucky_data, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let lucky = Rig::start(&workspace.address, lucky_data.path()).await;
+    let mut session = workspace.session().await;
+    session.send_parts(parts(1, 1, &policy, 1)).await;
+    assert_eq!(session.ack().await, (1, 1));
+    let rig = Rig::start_with(sourced(&nobody().await, data.path(), &[&lucky.peer_url])).await;
+    rig.wait_for(1, 1).await;
+    let now = [key_service("svc", (2, 1))];
+    session.send_change(change(1, 2, &now, &now)).await;
+    assert_eq!(session.ack().await, (1, 2));
+    // Between 15 and 30 s later, of which the test waits for none: it starts anew.
+    assert!(rig.stop().await);
+    let rig = Rig::start_with(sourced(&nobody().await, data.path(), &[&lucky.peer_url])).await;
+    rig.wait_for(1, 2).await;
+}
+
+#[tokio::test]
+async fn what_a_gate_has_from_a_peer_is_what_it_says_to_the_workspace() {
+    let policy = [key_service("svc", (1, 1))];
+    let orphans = Orphans::new(1, &policy, 7).await;
+    let data = tempfile::tempdir().unwrap();
+    let rig = Rig::start_with(sourced(&orphans.feed, data.path(), &[orphans.url(0)])).await;
+    rig.wait_for(1, 7).await;
+    let mut workspace = Workspace::start_at(&orphans.feed).await;
+    // Both gates come, in either order.
+    for _ in 0..2 {
+        let session = workspace.session().await;
+        assert_eq!((session.hello.epoch, session.hello.revision), (1, 7));
+    }
+}
+
+#[tokio::test]
+async fn peer_answers_once_for_each_state_and_503_without_one() {
+    let orphans = Orphans::new(1, &[key_service("svc", (1, 1))], 7).await;
+    let http = reqwest::Client::new();
+    let first = http.get(orphans.url(0)).send().await.unwrap();
+    assert_eq!(first.status(), 200);
+    let name = first.headers()["etag"].clone();
+    assert_eq!(first.bytes().await.unwrap(), orphans.file());
+    let again = http.get(orphans.url(0)).header("if-none-match", name).send().await.unwrap();
+    assert_eq!(again.status(), 304);
+
+    let data = tempfile::tempdir().unwrap();
+    let empty = Rig::start(&nobody().await, data.path()).await;
+    assert_eq!(http.get(&empty.peer_url).send().await.unwrap().status(), 503);
+}

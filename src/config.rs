@@ -235,7 +235,7 @@ pub enum Problem {
         "`{0}` is on another machine and without TLS: use https, or set `insecure = true` if the network itself is \
          trusted"
     )]
-    InsecureSource(PolicySource),
+    InsecureSource(Box<PolicySource>),
     /// A file that holds a secret cannot be used.
     #[error("the file `{}` {problem}", path.display())]
     SecretFile {

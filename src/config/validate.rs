@@ -209,7 +209,7 @@ fn policy_sources(shape: &Shape, sources: &Sources) -> Result<Vec<PolicySource>,
         if source.is_private() || shape.insecure {
             Ok(source)
         } else {
-            Err(sources.error(KEY, Problem::InsecureSource(source)))
+            Err(sources.error(KEY, Problem::InsecureSource(source.into())))
         }
     };
     shape.gate.policy_sources.iter().map(read).collect()

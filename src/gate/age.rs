@@ -97,7 +97,7 @@ fn tell(now: Age, age: Duration, max: Option<Duration>) {
         Age::Unconfirmed => tracing::warn!(?age, ?max, "nobody has confirmed the policy lately"),
         Age::Old => tracing::error!(?age, ?max, "the policy is old: past its maximum age nothing is decided"),
         Age::Stale => {
-            tracing::error!(?age, ?max, "the policy is too old: nothing is decided until it is confirmed")
+            tracing::error!(?age, ?max, "the policy is too old: nothing is decided until it is confirmed");
         }
     }
 }

@@ -94,7 +94,7 @@ async fn t109_t117_gate_decides_and_is_ready_while_the_workspace_is_away() {
     assert_eq!(again.metric("scoregate_snapshot_age_seconds"), 60.0);
 
     let mut workspace = Workspace::start_at(&address).await;
-    let mut session = workspace.session().await;
+    let session = workspace.session().await;
     assert_eq!((session.hello.epoch, session.hello.revision), (1, 2));
     session.send_heartbeat(heartbeat_at(1, 2, &now, NOW + 60)).await;
     again.wait_for_metric("scoregate_snapshot_age_seconds", 0.0).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use scoregate::proto::scoregate::policy::v1 as wire;
-use scoregate::statement::PolicyKey;
+use scoregate::statement::{PolicyKey, PolicyPublicKey};
 
 use crate::policy::{
     self, NOW, WORKSPACE, change, hash_of, heartbeat, heartbeat_at, key, key_service, parts,
@@ -68,7 +68,7 @@ async fn t116_change_that_nobody_trusted_has_signed_is_refused() {
         session.send_change(wire::Change { statement, ..change(revision - 1, revision, &now, &now) }).await;
         let reason = session.nack().await;
         assert!(reason.contains(problem), "{reason}");
-        assert_eq!(rig.metric("scoregate_snapshot_revision") as u64, revision - 1);
+        assert_eq!(rig.metric("scoregate_snapshot_revision").to_string(), (revision - 1).to_string());
         session.send_parts(parts(1, revision, &before, 1)).await;
         assert_eq!(session.ack().await, (1, revision));
     }
@@ -102,7 +102,7 @@ async fn policy_of_a_key_that_is_being_introduced_is_believed_beside_the_old_one
     let mut session = workspace.session().await;
     let mut ids = session.hello.policy_key_ids.clone();
     ids.sort();
-    let mut expected = trusted.map(|key| key.id());
+    let mut expected = trusted.map(PolicyPublicKey::id);
     expected.sort();
     assert_eq!(ids, expected);
     session.send_parts(parts(1, 1, &policy, 1)).await;

@@ -54,7 +54,7 @@ pub fn change(entry: wire::Entry, peppers: &Peppers) -> Result<EntryChange, BadE
         Ok(wire::EntryKind::Service) => {
             let uid = entry.id.parse().map_err(|_| BadEntry::Identity)?;
             let name = entry.name.parse().map_err(|_| BadEntry::Identity)?;
-            let document = wire::ServicePolicy::decode(entry.content.as_slice()).ok().map(policy_document);
+            let document = decode_known::<wire::ServicePolicy>(&entry.content).map(policy_document);
             Item::Service(Arc::new(Service::new(uid, name, document, peppers)))
         }
         Ok(wire::EntryKind::VerificationKey) => verification_key(&entry),
@@ -75,9 +75,17 @@ pub fn to_wire(entry: &Entry) -> wire::Entry {
     }
 }
 
+/// The message, if this version knows all that is in it: a field that it does not know may be a restriction.
+///
+/// What is decoded and encoded again is as long as it was unless something was left out, since a workspace writes no
+/// field that has its default value.
+fn decode_known<M: Message + Default>(content: &[u8]) -> Option<M> {
+    M::decode(content).ok().filter(|message| message.encoded_len() == content.len())
+}
+
 fn verification_key(entry: &wire::Entry) -> Item {
-    let usable = wire::VerificationKey::decode(entry.content.as_slice())
-        .map_err(|error| error.to_string())
+    let usable = decode_known::<wire::VerificationKey>(&entry.content)
+        .ok_or_else(|| "it cannot be decoded, or has a field that this version does not know".to_owned())
         .and_then(|key| {
             let lifetime = Duration::from_secs(key.max_lifetime_seconds);
             VerificationKey::new(&key.jwk, key.issuer, lifetime).map_err(|error| error.to_string())

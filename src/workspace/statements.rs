@@ -32,6 +32,11 @@ impl Statements {
         Self { key, workspace, latest: Mutex::default() }
     }
 
+    /// Of the policy key.
+    pub(super) fn key_id(&self) -> String {
+        self.key.public().id()
+    }
+
     /// That this image is the latest, now or a moment ago.
     pub(super) fn about(&self, image: &Image, now: UnixTime) -> wire::Statement {
         let version = image.version();

@@ -17,5 +17,6 @@ mod lifecycle;
 mod metrics;
 mod outage;
 mod paths;
+mod peers;
 mod support;
 mod targets;

@@ -16,4 +16,5 @@ mod proof;
 mod protocol;
 mod rig;
 mod sources;
+mod versions;
 mod workspace;

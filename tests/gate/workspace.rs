@@ -70,6 +70,11 @@ impl Session {
         self.to_gate.send(Ok(wire::WorkspaceMessage { message: Some(message) })).await.unwrap();
     }
 
+    /// What a message of a later version looks like to this one.
+    pub(crate) async fn send_nothing_known(&self) {
+        self.to_gate.send(Ok(wire::WorkspaceMessage { message: None })).await.unwrap();
+    }
+
     pub(crate) async fn send_parts(&self, parts: impl IntoIterator<Item = wire::SnapshotPart>) {
         for part in parts {
             self.send(ToGate::SnapshotPart(part)).await;

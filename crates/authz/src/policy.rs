@@ -44,8 +44,8 @@ impl fmt::Debug for DigestDocument {
 /// Why nothing can be decided by a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPolicy {
-    /// It could not be decoded.
-    #[error("the policy cannot be decoded")]
+    /// It could not be decoded, or not all of it.
+    #[error("the policy cannot be decoded, or has a field that this version does not know")]
     Undecodable,
     /// No auth mode, or one that this version does not know.
     #[error("the auth mode is missing or unknown")]

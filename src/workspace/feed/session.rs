@@ -277,6 +277,15 @@ fn held(workspace: &Workspace, hello: &wire::Hello) -> Option<Version> {
     if !hello.pepper_ids.iter().any(|id| id == pepper) {
         tracing::warn!(gate = hello.gate, pepper, "a gate lacks the pepper: it cannot decide about keys");
     }
+    let policy_key = workspace.inner.statements.key_id();
+    // A gate from before there were statements names none.
+    if !hello.policy_key_ids.is_empty() && !hello.policy_key_ids.contains(&policy_key) {
+        tracing::warn!(
+            gate = hello.gate,
+            policy_key,
+            "a gate does not trust the policy key: it refuses all that it is sent"
+        );
+    }
     if hello.state_hash.is_empty() || hello.workspace != workspace.id().to_string() {
         return None;
     }

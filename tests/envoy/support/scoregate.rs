@@ -125,6 +125,11 @@ impl Gate {
         name: &str,
         environment: &[(&'static str, &'static str)],
     ) -> Self {
+        Self::with_arguments(Self::arguments(workspace, name), environment)
+    }
+
+    /// What a gate of this workspace is started with; its principal is made with this.
+    pub(crate) fn arguments(workspace: &WorkspaceProcess, name: &str) -> Vec<String> {
         let credential = new_path("gate-credential");
         std::fs::write(&credential, workspace.client().create_principal(name, "gate")).unwrap();
         let path = |path: PathBuf| path.into_os_string().into_string().unwrap();
@@ -138,8 +143,14 @@ impl Gate {
             ("--admin-listen", "127.0.0.1:0".to_owned()),
             ("--ext-authz-listen", "127.0.0.1:0".to_owned()),
         ];
-        let arguments: Vec<_> =
-            arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
+        arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
+    }
+
+    /// Starts a gate and waits until it is ready.
+    pub(crate) fn with_arguments(
+        arguments: Vec<String>,
+        environment: &[(&'static str, &'static str)],
+    ) -> Self {
         let environment = environment.to_vec();
         Self { scoregate: start_gate(&arguments, &environment), arguments, environment }
     }

@@ -3,7 +3,7 @@
 use prost::Message;
 use scoregate::proto::scoregate::policy::v1 as wire;
 
-use crate::policy::{Signer, change, key, key_service, open_service, parts, token_service};
+use crate::policy::{Signer, change, key, key_service, open_service, token_service};
 use crate::rig::Rig;
 
 /// Field 1000, a number: what a later version may have added.

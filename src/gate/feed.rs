@@ -1,5 +1,8 @@
 //! The policy feed, as its client: says what this gate holds, takes what it lacks, acknowledges what it keeps.
 
+#[cfg(test)]
+mod disorder;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -18,30 +18,50 @@ use crate::gate::fixtures::{self, peppers, version};
 use crate::gate::metrics::GateMetrics;
 use crate::metrics::Metrics;
 
-const CASES: u32 = 192;
+const CASES: u32 = 320;
 const SEED: u64 = 1;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Put { service: u8, generation: u32 },
-    Delete { service: u8 },
+    Put {
+        service: u8,
+        generation: u32,
+    },
+    Delete {
+        service: u8,
+    },
     /// A restore from backup: an older state in a new epoch.
-    Restore { back: usize },
+    Restore {
+        back: usize,
+    },
     /// A restore that was not told to be one: an older state in the same epoch, and another history from there.
-    RollBack { back: usize },
+    RollBack {
+        back: usize,
+    },
     Heartbeat,
-    Snapshot { part: usize },
+    Snapshot {
+        part: usize,
+    },
     Deliver,
     Lose,
     Repeat,
     Swap,
     Spoil(Spoil),
     /// A message of long ago comes again.
-    Echo { back: usize },
+    Echo {
+        back: usize,
+    },
     Reconnect,
     Restart,
     /// The gate ends while it keeps what is delivered, after so many of its writes.
-    Crash { writes: usize, torn: bool },
+    Crash {
+        writes: usize,
+        torn: bool,
+    },
+    /// The gate ends, and somebody puts back its files of an earlier end, all but the high-water mark.
+    OldFiles {
+        back: usize,
+    },
     DiskAway,
     DiskBack,
 }
@@ -70,6 +90,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Reconnect),
         2 => Just(Step::Restart),
         2 => (0..4_usize, any::<bool>()).prop_map(|(writes, torn)| Step::Crash { writes, torn }),
+        1 => (0..4_usize).prop_map(|back| Step::OldFiles { back }),
         1 => Just(Step::DiskAway),
         1 => Just(Step::DiskBack),
     ]
@@ -134,10 +155,17 @@ impl Workspace {
     fn change(&self, from: Version) -> Option<Message> {
         let (_, before) = self.line.iter().find(|(at, _)| *at == from && from.epoch == self.at.epoch)?;
         let now = self.entries();
-        let mut entries: Vec<_> =
-            now.iter().filter(|(id, entry)| before.get(*id) != Some(entry)).map(|(_, entry)| entry.clone()).collect();
+        let mut entries: Vec<_> = now
+            .iter()
+            .filter(|(id, entry)| before.get(*id) != Some(entry))
+            .map(|(_, entry)| entry.clone())
+            .collect();
         let gone = before.iter().filter(|(id, _)| !now.contains_key(*id));
-        entries.extend(gone.map(|(_, entry)| wire::Entry { deleted: true, content: Vec::new(), ..entry.clone() }));
+        entries.extend(gone.map(|(_, entry)| wire::Entry {
+            deleted: true,
+            content: Vec::new(),
+            ..entry.clone()
+        }));
         let Version { epoch, revision } = self.at;
         let change = fixtures::change(epoch, from.revision, revision, entries, &self.list());
         (from.revision < revision).then_some(Message::Change(change))
@@ -165,7 +193,9 @@ impl Workspace {
     /// Whether it ever was in this state at this version.
     fn had(&self, at: Version, hash: StateHash) -> bool {
         let entries = |state: &Entries| state.values().cloned().collect::<Vec<_>>();
-        self.past.get(&at).is_some_and(|states| states.iter().any(|state| fixtures::hash_of(&entries(state)) == hash))
+        self.past
+            .get(&at)
+            .is_some_and(|states| states.iter().any(|state| fixtures::hash_of(&entries(state)) == hash))
     }
 }
 
@@ -253,13 +283,25 @@ struct World {
     sent: Version,
     /// The greatest version that the gate ever acknowledged.
     acknowledged: Option<Version>,
+    /// What the gate left on its disk at each of its ends.
+    left: Vec<[Option<Vec<u8>>; 3]>,
+    /// Whether its disk was tampered with: it may start without policy then, though not with an older one.
+    tampered: bool,
 }
 
 impl World {
     fn new() -> Self {
         let workspace = Workspace::new();
         let sent = workspace.at;
-        Self { workspace, directory: directory(), channel: VecDeque::new(), sent, acknowledged: None }
+        Self {
+            workspace,
+            directory: directory(),
+            channel: VecDeque::new(),
+            sent,
+            acknowledged: None,
+            left: Vec::new(),
+            tampered: false,
+        }
     }
 
     async fn run(&mut self, steps: Vec<Step>) -> Result<(), TestCaseError> {
@@ -268,19 +310,21 @@ impl World {
             let feed = self.start_gate()?;
             while steps.peek().is_some() && self.connection(&feed, &mut steps).await? == End::Connection {}
             self.directory.bring_back();
+            self.left.push(self.directory.read());
         }
         self.settle().await
     }
 
     /// A gate that starts from what is on disk.
-    fn start_gate(&self) -> Result<Feed, TestCaseError> {
+    fn start_gate(&mut self) -> Result<Feed, TestCaseError> {
         let clock = Arc::new(ManualClock::at(1_000));
         let metrics = GateMetrics::register(&Metrics::default(), clock.clone());
         let disk = Disk::open(&self.directory.path()).unwrap();
         let keeper = Arc::new(Keeper::new(disk, peppers(), clock, metrics.policy));
         let revived = self.in_force(&keeper)?;
+        let is_without = std::mem::take(&mut self.tampered) && revived.is_none();
         prop_assert!(
-            revived >= self.acknowledged,
+            is_without || revived >= self.acknowledged,
             "{revived:?} was revived and {:?} acknowledged",
             self.acknowledged
         );
@@ -295,7 +339,10 @@ impl World {
         let Some(snapshot) = keeper.snapshot().load_full() else { return Ok(None) };
         let (at, stated) = (snapshot.version(), snapshot.state_hash());
         let entries: Vec<_> = snapshot.entries().map(crate::policy_wire::to_wire).collect();
-        prop_assert!(fixtures::hash_of(&entries) == stated, "the entries of {at} are not those that were stated");
+        prop_assert!(
+            fixtures::hash_of(&entries) == stated,
+            "the entries of {at} are not those that were stated"
+        );
         prop_assert!(self.workspace.had(at, stated), "the workspace never was in this state at {at}");
         Ok(Some(at))
     }
@@ -322,7 +369,7 @@ impl World {
                 Step::Deliver => (true, None),
                 Step::Crash { .. } => (true, Some(End::Gate)),
                 Step::Reconnect => (false, Some(End::Connection)),
-                Step::Restart => (false, Some(End::Gate)),
+                Step::Restart | Step::OldFiles { .. } => (false, Some(End::Gate)),
                 ref step => {
                     self.happen(step);
                     (false, None)
@@ -340,6 +387,9 @@ impl World {
             } else {
                 self.hear(&mut answers, after)?;
             }
+            if let Step::OldFiles { back } = step {
+                self.put_back(back);
+            }
             match end {
                 Some(end) => return Ok(end),
                 None if taken.is_err() => return Ok(End::Connection),
@@ -347,6 +397,19 @@ impl World {
             }
         }
         Ok(End::Connection)
+    }
+
+    fn put_back(&mut self, back: usize) {
+        let Some(left) = self.left.iter().rev().nth(back) else { return };
+        self.directory.bring_back();
+        self.tampered = true;
+        for (file, bytes) in Directory::FILES.iter().zip(left).take(2) {
+            let path = self.directory.path().join(file);
+            match bytes {
+                Some(bytes) => put(&path, bytes),
+                None => drop(std::fs::remove_file(path)),
+            }
+        }
     }
 
     /// What the gate answered: it acknowledges what is in force only.
@@ -411,7 +474,8 @@ impl World {
             }
             Step::DiskAway => self.directory.take_away(),
             Step::DiskBack => self.directory.bring_back(),
-            Step::Swap | Step::Deliver | Step::Reconnect | Step::Restart | Step::Crash { .. } => {}
+            Step::Swap | Step::Deliver | Step::Reconnect => {}
+            Step::Restart | Step::OldFiles { .. } | Step::Crash { .. } => {}
         }
     }
 

@@ -285,7 +285,9 @@ struct World {
     acknowledged: Option<Version>,
     /// What the gate left on its disk at each of its ends.
     left: Vec<[Option<Vec<u8>>; 3]>,
-    /// Whether its disk was tampered with: it may start without policy then, though not with an older one.
+    /// How often it said no.
+    refusals: u32,
+    /// Whether its disk was tampered with, and not written since: it may start without policy then, though not with an older one.
     tampered: bool,
 }
 
@@ -301,6 +303,7 @@ impl World {
             acknowledged: None,
             left: Vec::new(),
             tampered: false,
+            refusals: 0,
         }
     }
 
@@ -316,13 +319,13 @@ impl World {
     }
 
     /// A gate that starts from what is on disk.
-    fn start_gate(&mut self) -> Result<Feed, TestCaseError> {
+    fn start_gate(&self) -> Result<Feed, TestCaseError> {
         let clock = Arc::new(ManualClock::at(1_000));
         let metrics = GateMetrics::register(&Metrics::default(), clock.clone());
         let disk = Disk::open(&self.directory.path()).unwrap();
         let keeper = Arc::new(Keeper::new(disk, peppers(), clock, metrics.policy));
         let revived = self.in_force(&keeper)?;
-        let is_without = std::mem::take(&mut self.tampered) && revived.is_none();
+        let is_without = self.tampered && revived.is_none();
         prop_assert!(
             is_without || revived >= self.acknowledged,
             "{revived:?} was revived and {:?} acknowledged",
@@ -424,8 +427,12 @@ impl World {
                     let acknowledged = Some(version(ack.epoch, ack.revision));
                     prop_assert_eq!(acknowledged, in_force);
                     self.acknowledged = self.acknowledged.max(acknowledged);
+                    self.tampered = false;
                 }
-                wire::gate_message::Message::Nack(_) => self.say(self.workspace.snapshot(3)),
+                wire::gate_message::Message::Nack(_) => {
+                    self.refusals += 1;
+                    self.say(self.workspace.snapshot(3));
+                }
                 wire::gate_message::Message::Hello(_) => prop_assert!(false, "a second hello"),
             }
         }
@@ -489,7 +496,7 @@ impl World {
     /// with another history.
     async fn settle(&mut self) -> Result<(), TestCaseError> {
         let feed = self.start_gate()?;
-        let before = self.in_force(&feed.keeper)?;
+        let (before, refusals) = (self.in_force(&feed.keeper)?, self.refusals);
         for _ in 0..3 {
             let deliveries = vec![Step::Deliver; 40];
             self.connection(&feed, &mut deliveries.into_iter()).await?;
@@ -499,7 +506,7 @@ impl World {
             (end.version(), end.state_hash()) == (self.workspace.at, self.workspace.hash())
         });
         let at = end.map(|end| end.version());
-        let is_refused = at == before && at.max(self.acknowledged) >= Some(self.workspace.at);
+        let is_refused = at == before && self.refusals > refusals;
         prop_assert!(is_same || is_refused, "{at:?}, and the workspace is at {}", self.workspace.at);
         Ok(())
     }

@@ -99,6 +99,19 @@ enum Command {
     Config(config::ConfigCommand),
 }
 
+/// The program: cryptography, then what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    // The only ones there are; said explicitly, because a second one that a dependency brought would panic at first use.
+    if jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default().is_err() {
+        return ExitCode::FAILURE;
+    }
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        return ExitCode::FAILURE;
+    }
+    run(Cli::parse())
+}
+
 /// Does what the command line says.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {

@@ -9,6 +9,7 @@ mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod fault;
 pub mod gate;
 pub mod http_server;
 pub mod listen;

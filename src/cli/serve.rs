@@ -13,6 +13,7 @@ use super::output::say;
 use crate::admin::Health;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, ConfigError, ProcessConfig, Shape, Sources};
+use crate::fault;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
@@ -161,6 +162,7 @@ impl Process {
         F: AsyncFnOnce(Self) -> Result<(), ServeError>,
     {
         telemetry::start(config);
+        fault::warn();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let failed = |source| ServeError::Io { what: "cannot start a runtime".to_owned(), source };
         let runtime = runtime.map_err(failed)?;

@@ -15,6 +15,7 @@ use super::metrics::CheckMetrics;
 use super::refusals::RefusalLog;
 use super::request::HttpView;
 use crate::clock::Clock;
+use crate::fault;
 use crate::proto::envoy::service::auth::v3::authorization_server::Authorization;
 use crate::proto::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 
@@ -118,7 +119,11 @@ impl<D: Decide> CheckService<D> {
     fn decide(&self, request: Option<HttpView<'_>>) -> Verdict {
         // Unwind safe: what a check shares with others are a snapshot that it cannot change, and a cache that is
         // consistent at each of its steps.
-        catch_unwind(AssertUnwindSafe(|| self.decider.decide(request))).unwrap_or_else(|_| {
+        let decide = || {
+            fault::within_decision();
+            self.decider.decide(request)
+        };
+        catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|_| {
             self.metrics.panics.inc();
             Verdict::internal()
         })
@@ -132,6 +137,7 @@ impl<D: Decide> Authorization for CheckService<D> {
             self.metrics.expired.inc();
             return Err(Status::deadline_exceeded("the deadline has passed"));
         }
+        fault::before_check().await;
         Ok(Response::new(self.answer(request.get_ref())))
     }
 }

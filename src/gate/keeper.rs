@@ -12,6 +12,7 @@ use super::in_force::InForce;
 use super::metrics::PolicyMetrics;
 use super::state::{self, Assembly, Proven, RefusedPolicy};
 use crate::causes::with_causes;
+use crate::fault;
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::statement::{TrustedPolicyKeys, Unproven};
 
@@ -203,6 +204,9 @@ impl Keeper {
 
     /// Puts a change in force and on disk.
     pub(crate) fn take_change(&self, change: &wire::Change) -> Result<Taken, RefusedPolicy> {
+        if fault::skips_change() {
+            return Ok(Taken::Durable(state::leads_to(change)));
+        }
         let mut kept = self.kept();
         let held = self.in_force.snapshot().ok_or(RefusedPolicy::NothingToChange)?;
         let snapshot = state::follow(&held, change.clone(), &self.trust.peppers)?;
@@ -286,7 +290,7 @@ impl Keeper {
 
     fn put_in_force(&self, proven: &Proven) {
         let snapshot = &proven.snapshot;
-        self.in_force.put(Arc::clone(snapshot));
+        self.in_force.put(fault::in_force(snapshot));
         self.confirmed(proven);
         self.metrics.applied(snapshot);
         warn_of_problems(snapshot);

@@ -67,7 +67,11 @@ mod injected {
     pub(super) fn warn() {
         let fault = FAULT.as_str();
         let known = fault.is_empty() || FAULTS.contains(&fault);
-        tracing::error!(fault, known, "THIS BUILD PLANTS FAULTS. It is for tests and must never guard anything.");
+        tracing::error!(
+            fault,
+            known,
+            "THIS BUILD PLANTS FAULTS. It is for tests and must never guard anything."
+        );
     }
 
     fn is_due(fault: &str, count: &AtomicU32) -> bool {

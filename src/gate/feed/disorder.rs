@@ -14,11 +14,11 @@ use wire::workspace_message::Message;
 use super::*;
 use crate::clock::ManualClock;
 use crate::gate::disk::Disk;
-use crate::gate::fixtures::{self, peppers, version};
+use crate::gate::fixtures::{self, trust, version};
 use crate::gate::metrics::GateMetrics;
 use crate::metrics::Metrics;
 
-const CASES: u32 = 320;
+const CASES: u32 = 192;
 const SEED: u64 = 1;
 
 #[derive(Debug, Clone)]
@@ -70,10 +70,19 @@ enum Step {
 enum Spoil {
     WithoutAnEntry,
     OtherHash,
+    OtherWorkspace,
+    LaterRevision,
+    OtherStatement,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let spoil = prop_oneof![Just(Spoil::WithoutAnEntry), Just(Spoil::OtherHash)];
+    let spoil = prop_oneof![
+        Just(Spoil::WithoutAnEntry),
+        Just(Spoil::OtherHash),
+        Just(Spoil::OtherWorkspace),
+        Just(Spoil::LaterRevision),
+        Just(Spoil::OtherStatement)
+    ];
     prop_oneof![
         10 => (0..6_u8, 0..4_u32).prop_map(|(service, generation)| Step::Put { service, generation }),
         4 => (0..6_u8).prop_map(|service| Step::Delete { service }),
@@ -176,8 +185,10 @@ impl Workspace {
     }
 
     fn heartbeat(&self) -> Message {
-        let (Version { epoch, revision }, state_hash) = (self.at, self.hash().0.to_vec());
-        Message::Heartbeat(wire::Heartbeat { epoch, revision, state_hash, sent_at: None })
+        let Version { epoch, revision } = self.at;
+        let statement = Some(fixtures::statement(self.at, &self.list()));
+        let state_hash = self.hash().0.to_vec();
+        Message::Heartbeat(wire::Heartbeat { epoch, revision, state_hash, sent_at: None, statement })
     }
 
     /// The answer to a hello: as of the real one, but that it believes whatever revision it has itself.
@@ -200,14 +211,29 @@ impl Workspace {
 }
 
 fn spoil(message: &mut Message, spoil: Spoil) {
-    let (entries, hash) = match message {
-        Message::SnapshotPart(part) => (&mut part.entries, &mut part.state_hash),
-        Message::Change(change) => (&mut change.entries, &mut change.state_hash),
-        Message::Heartbeat(heartbeat) => (&mut Vec::new(), &mut heartbeat.state_hash),
+    let mut none = (Vec::new(), String::new());
+    let (entries, hash, workspace, revision, statement) = match message {
+        Message::SnapshotPart(wire::SnapshotPart {
+            entries,
+            state_hash,
+            workspace,
+            revision,
+            statement,
+            ..
+        }) => (entries, state_hash, workspace, revision, statement),
+        Message::Change(wire::Change { entries, state_hash, revision, statement, .. }) => {
+            (entries, state_hash, &mut none.1, revision, statement)
+        }
+        Message::Heartbeat(wire::Heartbeat { state_hash, revision, statement, .. }) => {
+            (&mut none.0, state_hash, &mut none.1, revision, statement)
+        }
     };
     match spoil {
         Spoil::WithoutAnEntry => drop(entries.pop()),
         Spoil::OtherHash => hash[0] ^= 1,
+        Spoil::OtherWorkspace => workspace.push('x'),
+        Spoil::LaterRevision => *revision += 1,
+        Spoil::OtherStatement => *statement = Some(fixtures::statement(version(9, 9), &[])),
     }
 }
 
@@ -321,9 +347,9 @@ impl World {
     /// A gate that starts from what is on disk.
     fn start_gate(&self) -> Result<Feed, TestCaseError> {
         let clock = Arc::new(ManualClock::at(1_000));
-        let metrics = GateMetrics::register(&Metrics::default(), clock.clone());
+        let metrics = GateMetrics::register(&Metrics::default(), clock);
         let disk = Disk::open(&self.directory.path()).unwrap();
-        let keeper = Arc::new(Keeper::new(disk, peppers(), clock, metrics.policy));
+        let keeper = Arc::new(Keeper::new(disk, trust(), metrics.policy));
         let revived = self.in_force(&keeper)?;
         let is_without = self.tampered && revived.is_none();
         prop_assert!(
@@ -339,7 +365,7 @@ impl World {
 
     /// The version in force, whose state is one that the workspace had.
     fn in_force(&self, keeper: &Keeper) -> Result<Option<Version>, TestCaseError> {
-        let Some(snapshot) = keeper.snapshot().load_full() else { return Ok(None) };
+        let Some(snapshot) = keeper.in_force().snapshot() else { return Ok(None) };
         let (at, stated) = (snapshot.version(), snapshot.state_hash());
         let entries: Vec<_> = snapshot.entries().map(crate::policy_wire::to_wire).collect();
         prop_assert!(
@@ -501,7 +527,7 @@ impl World {
             let deliveries = vec![Step::Deliver; 40];
             self.connection(&feed, &mut deliveries.into_iter()).await?;
         }
-        let end = feed.keeper.snapshot().load_full();
+        let end = feed.keeper.in_force().snapshot();
         let is_same = end.as_ref().is_some_and(|end| {
             (end.version(), end.state_hash()) == (self.workspace.at, self.workspace.hash())
         });

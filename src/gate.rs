@@ -28,7 +28,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use scoregate_authz::{Rules, Version};
+use scoregate_authz::{Peppers, Rules, StateHash, Version};
 use tokio::sync::watch;
 
 use self::age::AgeWatch;
@@ -39,6 +39,7 @@ use self::keeper::{Keeper, Trust};
 use self::metrics::GateMetrics;
 use self::port::CheckPort;
 use self::sources::Sourcing;
+use self::state::Proven;
 use self::worker::Workers;
 use crate::admin::Health;
 use crate::clock::Clock;
@@ -47,6 +48,7 @@ use crate::http_server;
 use crate::listen::Listener;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use crate::statement::TrustedPolicyKeys;
 
 pub use self::answer::Answers;
 pub use self::disk::DirectoryError;
@@ -100,6 +102,18 @@ impl GateHandle {
     pub fn applied(&self) -> watch::Receiver<Option<Version>> {
         self.keeper.applied()
     }
+}
+
+/// The version and state of a copy of policy, if it is complete and one of these keys signed it. For the fuzz target.
+#[must_use]
+pub fn read_copy(
+    bytes: Vec<u8>,
+    peppers: &Peppers,
+    trusted: &TrustedPolicyKeys,
+) -> Option<(Version, StateHash)> {
+    let (snapshot, statement) = disk::read_copy(bytes).ok()?.build(peppers).ok()?;
+    let proven = Proven::new(snapshot, statement, trusted).ok()?;
+    Some((proven.snapshot.version(), proven.snapshot.state_hash()))
 }
 
 /// Starts a gate on sockets that are bound already, within the runtime that calls.

@@ -54,7 +54,8 @@ pub fn decide(request: &CheckRequest) -> Decision {
 
 pub fn verdict(rules: &Rules, snapshot: &Snapshot, request: &CheckRequest) -> Verdict {
     let view = HttpView::new(request);
-    scoregate_authz::check(rules, Some(snapshot), view.as_ref(), Duration::from_secs(NOW), &(), &mut ())
+    let policy = scoregate_authz::Policy::Current(snapshot);
+    scoregate_authz::check(rules, policy, view.as_ref(), Duration::from_secs(NOW), &(), &mut ())
 }
 
 /// A request to a service, by the name in the route, with an `authorization` as raw bytes.

@@ -1,5 +1,7 @@
 //! What the admin listener shows: names and labels that do not come from input.
 
+mod document;
+
 use std::collections::BTreeSet;
 
 use crate::support::{Request, System};

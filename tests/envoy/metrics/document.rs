@@ -1,0 +1,96 @@
+//! docs/metrics.md has what gate and workspace show, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::support::{Gate, WorkspaceProcess};
+
+const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
+const REASONS: &str = include_str!("../../../docs/reasons.md");
+
+/// A metric but for its name.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Metric {
+    kind: String,
+    /// Each with all its values.
+    labels: BTreeMap<String, BTreeSet<String>>,
+}
+
+type Metrics = BTreeMap<String, Metric>;
+
+#[test]
+fn document_has_every_metric_with_its_labels_and_no_other() {
+    let workspace = WorkspaceProcess::start(&[]);
+    let gate = Gate::start(&workspace, "gate-1");
+    compare("Gate", &shown(gate.scoregate.admin("/metrics").text()));
+    compare("Workspace", &shown(workspace.scoregate.admin("/metrics").text()));
+}
+
+/// Fails for every row that lacks its metric, or metric that lacks its row.
+fn compare(section: &str, shown: &Metrics) {
+    let documented = documented(section);
+    let names: BTreeSet<_> = shown.keys().chain(documented.keys()).collect();
+    let problem = |name: &String| match (shown.get(name), documented.get(name)) {
+        (Some(_), None) => Some(format!("`{name}` has no row")),
+        (None, Some(_)) => Some(format!("`{name}` has a row, and is not there")),
+        (shown, documented) if shown != documented => {
+            Some(format!("`{name}` is {shown:?}, and its row says {documented:?}"))
+        }
+        _ => None,
+    };
+    let problems: Vec<_> = names.into_iter().filter_map(problem).collect();
+    assert!(problems.is_empty(), "docs/metrics.md, {section}:\n{}", problems.join("\n"));
+}
+
+/// The rows below a heading.
+fn documented(section: &str) -> Metrics {
+    let (_, text) = DOCUMENT.split_once(&format!("\n## {section}\n")).unwrap();
+    let lines = text.lines().take_while(|line| !line.starts_with("## "));
+    let rows: Vec<Vec<_>> = lines
+        .filter_map(|line| Some(line.strip_prefix("| `")?.split('|').map(str::trim).collect()))
+        .collect();
+    let metrics: Metrics = rows.iter().map(|cells| row(cells)).collect();
+    assert_eq!(metrics.len(), rows.len(), "a metric has two rows");
+    metrics
+}
+
+fn row(cells: &[&str]) -> (String, Metric) {
+    let &[name, kind, labels, _unit, meaning, _alert, ""] = cells else { panic!("six cells: {cells:?}") };
+    assert!(!meaning.is_empty(), "{name}");
+    let labels = labels.split("; ").filter(|label| !label.is_empty()).map(label).collect();
+    (name.trim_end_matches('`').to_owned(), Metric { kind: kind.to_owned(), labels })
+}
+
+/// `name`: and its values.
+fn label(text: &str) -> (String, BTreeSet<String>) {
+    let (name, values) = text.split_once(": ").unwrap_or_else(|| panic!("a label without values: {text}"));
+    let mut all: BTreeSet<_> = values.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    if values.contains("reasons.md") {
+        let reason = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
+        all.extend(REASONS.lines().filter_map(reason));
+    }
+    (name.trim_matches('`').to_owned(), all)
+}
+
+/// What a process shows.
+fn shown(text: &str) -> Metrics {
+    let mut metrics = Metrics::new();
+    let mut name = String::new();
+    for line in text.lines() {
+        if let Some(family) = line.strip_prefix("# TYPE ") {
+            let (family, kind) = family.split_once(' ').unwrap();
+            name = if kind == "counter" { format!("{family}_total") } else { family.to_owned() };
+            let metric = Metric { kind: kind.to_owned(), ..Metric::default() };
+            assert!(metrics.insert(name.clone(), metric).is_none(), "`{name}` is there twice");
+        } else if !line.starts_with('#') {
+            let metric = metrics.get_mut(&name).unwrap();
+            let labels = line.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
+            for (label, value) in labels.split(',').filter_map(|pair| pair.split_once('=')) {
+                if label != "le" {
+                    let values = metric.labels.entry(label.to_owned()).or_default();
+                    values.insert(value.trim_matches('"').to_owned());
+                }
+            }
+        }
+    }
+    metrics
+}

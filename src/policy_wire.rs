@@ -50,17 +50,18 @@ pub fn change(entry: wire::Entry, peppers: &Peppers) -> Result<EntryChange, BadE
     if entry.deleted {
         return Ok(EntryChange::Delete(id));
     }
+    let name: Arc<str> = entry.name.as_str().into();
     let item = match wire::EntryKind::try_from(entry.kind) {
         Ok(wire::EntryKind::Service) => {
-            let uid = entry.id.parse().map_err(|_| BadEntry::Identity)?;
-            let name = entry.name.parse().map_err(|_| BadEntry::Identity)?;
+            let uid = Arc::clone(&id.id).try_into().map_err(|_| BadEntry::Identity)?;
+            let name = Arc::clone(&name).try_into().map_err(|_| BadEntry::Identity)?;
             let document = decode_known::<wire::ServicePolicy>(&entry.content).map(policy_document);
             Item::Service(Arc::new(Service::new(uid, name, document, peppers)))
         }
         Ok(wire::EntryKind::VerificationKey) => verification_key(&entry),
         Ok(wire::EntryKind::Unspecified) | Err(_) => Item::Unused,
     };
-    Ok(EntryChange::Put(Entry::new(id, entry.name, entry.content, item)))
+    Ok(EntryChange::Put(Entry::new(id, name, entry.content, item)))
 }
 
 /// Writes an entry again, as it was read.

@@ -1,10 +1,12 @@
 //! The last good policy on disk, so that a gate can start while the workspace is away.
 //!
-//! Three files: the `snapshot`, replaced as a whole; the `changes` since, a log; and the `high-water` mark: the last
-//! version that was acknowledged, below which this gate never goes, whatever becomes of the other two.
+//! Three files: the `snapshot`, replaced as a whole; the `changes` since, a log; and `high-water`, a log as well, of marks:
+//! the last one is the last version that was acknowledged, below which this gate never goes, whatever becomes of the
+//! other two.
 //!
 //! A change is in the log before the mark moves, and the mark has moved before the change is acknowledged. So a state
-//! that is younger than the mark is one of which the workspace heard nothing, and one that is older is not ours.
+//! that is younger than the mark is one of which the workspace heard nothing, and one that is older is not ours. Each is
+//! one record appended and one wait for the disk: an acknowledgement costs two.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -22,6 +24,8 @@ use crate::statement::Unproven;
 /// The log is folded into a new snapshot when it has more changes than this, or is longer than the snapshot and this.
 const MAX_CHANGES: u64 = 1_000;
 const MIN_LONG_LOG: u64 = 256 * 1024;
+/// Marks in a file, before it is begun anew.
+const MAX_MARKS: u64 = 1_000;
 
 /// Why the directory cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +149,8 @@ pub(crate) struct Disk {
     owner: u32,
     /// The log, open at its end; `None` where it has to be begun anew.
     log: Option<Log>,
+    /// The marks, open at their end; `None` where they have to be begun anew.
+    marks: Option<Log>,
     snapshot_bytes: u64,
 }
 
@@ -152,7 +158,36 @@ pub(crate) struct Disk {
 struct Log {
     file: File,
     bytes: u64,
-    changes: u64,
+    records: u64,
+}
+
+impl Log {
+    /// Begins a log with these records in place of the one that was there.
+    fn begin<M: prost::Message>(
+        directory: &Path,
+        kind: Kind,
+        records: impl ExactSizeIterator<Item = M>,
+    ) -> io::Result<Self> {
+        let count = records.len() as u64;
+        let bytes = record::replace(directory, kind, records)?;
+        let file = OpenOptions::new().append(true).open(directory.join(kind.file_name()))?;
+        Ok(Self { file, bytes, records: count })
+    }
+
+    /// Goes on with a log of which only so much is good.
+    fn reopen(directory: &Path, kind: Kind, bytes: u64, records: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).open(directory.join(kind.file_name()))?;
+        file.set_len(bytes)?;
+        file.sync_all()?;
+        Ok(Self { file, bytes, records })
+    }
+
+    /// Durable when it returns. After an error the log is not to be used any more: who knows how it ends?
+    fn append(&mut self, record: &impl prost::Message) -> io::Result<()> {
+        self.bytes += record::append(&mut self.file, record)?;
+        self.records += 1;
+        Ok(())
+    }
 }
 
 impl Disk {
@@ -168,7 +203,7 @@ impl Disk {
             return Err(DirectoryError::Writable { path: path.to_owned(), mode: mode & 0o7777 });
         }
         let owner = own_uid(path).map_err(io)?;
-        Ok(Self { directory: path.to_owned(), owner, log: None, snapshot_bytes: 0 })
+        Ok(Self { directory: path.to_owned(), owner, log: None, marks: None, snapshot_bytes: 0 })
     }
 
     /// Reads what is there.
@@ -182,15 +217,23 @@ impl Disk {
         }
     }
 
+    /// The last mark. A record after it that is not all there is of a version that was never acknowledged.
     fn read_high_water(&self) -> Result<Option<HighWater>, StateError> {
         let file = Kind::HighWater.file_name();
         let Some(mut records) = Records::open(&self.directory, Kind::HighWater, self.owner)? else {
             return Ok(None);
         };
-        let high_water = records.next()?.ok_or(StateError::Truncated { file })?;
-        match records.next::<HighWater>()? {
-            Some(_) => Err(StateError::Trailing { file }),
-            None => Ok(Some(high_water)),
+        let mut last = records.next()?.ok_or(StateError::Truncated { file })?;
+        loop {
+            match records.next::<HighWater>() {
+                Ok(Some(mark)) => last = mark,
+                Ok(None) => return Ok(Some(last)),
+                Err(StateError::Truncated { .. }) => {
+                    tracing::warn!("the last record of `{file}` is not complete and is left out");
+                    return Ok(Some(last));
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -261,23 +304,16 @@ impl Disk {
                     .map_err(|source| StateError::Refused { file, source })?;
             }
         }
-        let log = self.reopen_log(records.position(), changes);
+        let log = Log::reopen(&self.directory, Kind::Changes, records.position(), changes);
         self.log = Some(log.map_err(|source| StateError::Io { file, source })?);
         Ok((snapshot, statement))
-    }
-
-    fn reopen_log(&self, bytes: u64, changes: u64) -> io::Result<Log> {
-        let path = self.directory.join(Kind::Changes.file_name());
-        let file = OpenOptions::new().append(true).open(path)?;
-        file.set_len(bytes)?;
-        file.sync_all()?;
-        Ok(Log { file, bytes, changes })
     }
 
     /// Keeps a complete snapshot. Durable when it returns.
     pub(crate) fn keep_snapshot(&mut self, proven: &Proven) -> io::Result<()> {
         self.write_snapshot(proven)?;
-        self.begin_log()?;
+        self.log = None;
+        self.log = Some(self.begin_log()?);
         self.keep_high_water(proven)
     }
 
@@ -287,17 +323,22 @@ impl Disk {
         self.keep_high_water(proven)
     }
 
-    /// Moves the mark.
-    pub(crate) fn keep_high_water(&self, proven: &Proven) -> io::Result<()> {
+    /// Moves the mark. Durable when it returns.
+    pub(crate) fn keep_high_water(&mut self, proven: &Proven) -> io::Result<()> {
         let mark = HighWater::new(proven);
-        record::replace(&self.directory, Kind::HighWater, std::iter::once(mark)).map(drop)
+        let marks = match self.marks.take().filter(|marks| marks.records < MAX_MARKS) {
+            Some(mut marks) => marks.append(&mark).map(|()| marks),
+            None => Log::begin(&self.directory, Kind::HighWater, std::iter::once(mark)),
+        };
+        self.marks = Some(marks?);
+        Ok(())
     }
 
     /// Whether the log has grown so long that a snapshot should take its place.
     pub(crate) fn is_log_long(&self) -> bool {
         self.log
             .as_ref()
-            .is_some_and(|log| log.changes > MAX_CHANGES || log.bytes > self.snapshot_bytes.max(MIN_LONG_LOG))
+            .is_some_and(|log| log.records > MAX_CHANGES || log.bytes > self.snapshot_bytes.max(MIN_LONG_LOG))
     }
 
     fn write_snapshot(&mut self, proven: &Proven) -> io::Result<()> {
@@ -306,21 +347,17 @@ impl Disk {
         Ok(())
     }
 
-    fn begin_log(&mut self) -> io::Result<()> {
-        self.log = None;
-        let none = std::iter::empty::<wire::Change>();
-        let bytes = record::replace(&self.directory, Kind::Changes, none)?;
-        self.log = Some(self.reopen_log(bytes, 0)?);
-        Ok(())
+    fn begin_log(&mut self) -> io::Result<Log> {
+        Log::begin(&self.directory, Kind::Changes, std::iter::empty::<wire::Change>())
     }
 
     fn write_change(&mut self, change: &wire::Change) -> io::Result<()> {
-        if self.log.is_none() {
-            self.begin_log()?;
-        }
-        let Some(log) = &mut self.log else { return Err(io::ErrorKind::NotFound.into()) };
-        log.bytes += record::append(&mut log.file, change)?;
-        log.changes += 1;
+        let mut log = match self.log.take() {
+            Some(log) => log,
+            None => self.begin_log()?,
+        };
+        log.append(change)?;
+        self.log = Some(log);
         Ok(())
     }
 }
@@ -571,6 +608,43 @@ mod tests {
         assert!(matches!(found.state.unwrap_err(), StateError::Checksum { file: "high-water" }));
     }
 
+    /// The mark was on its way when the process ended: what it would have been was not acknowledged.
+    #[test]
+    fn t110_mark_that_was_never_complete_is_left_out() {
+        let whole = std::fs::read(file(&left_at_8(), "high-water")).unwrap();
+        let directory = left_at_8();
+        let first = HighWater::new(&proven(version(1, 7), &[key_service("one", 1)]));
+        record::replace(&directory.path().join("gate"), Kind::HighWater, std::iter::once(first)).unwrap();
+        let first = std::fs::metadata(file(&directory, "high-water")).unwrap().len();
+        for keep in first..whole.len() as u64 {
+            std::fs::write(file(&directory, "high-water"), &whole[..usize::try_from(keep).unwrap()]).unwrap();
+            let found = read(&directory);
+            assert_eq!(found.high_water.unwrap().version(), version(1, 7), "{keep}");
+            assert_eq!(found.state.unwrap().unwrap().snapshot.version(), version(1, 8), "{keep}");
+        }
+        for keep in 0..first {
+            std::fs::write(file(&directory, "high-water"), &whole[..usize::try_from(keep).unwrap()]).unwrap();
+            assert!(matches!(read(&directory).state.unwrap_err(), StateError::Truncated { .. }), "{keep}");
+        }
+    }
+
+    #[test]
+    fn marks_are_begun_anew_before_they_are_many() {
+        let directory = left_at_8();
+        let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
+        disk.read(&trust());
+        let at_8 = proven(version(1, 8), &[key_service("one", 2)]);
+        let length = || std::fs::metadata(file(&directory, "high-water")).unwrap().len();
+        disk.keep_high_water(&at_8).unwrap();
+        let one = length();
+        disk.keep_high_water(&at_8).unwrap();
+        assert!(length() > one);
+        disk.marks.as_mut().unwrap().records = MAX_MARKS;
+        disk.keep_high_water(&at_8).unwrap();
+        assert_eq!(length(), one);
+        assert_eq!(version_read(&directory), version(1, 8));
+    }
+
     #[test]
     fn t110_trailing_bytes_are_refused() {
         let directory = left_at_8();
@@ -634,7 +708,7 @@ mod tests {
         let mut disk = Disk::open(&directory.path().join("gate")).unwrap();
         disk.read(&trust());
         assert!(!disk.is_log_long());
-        disk.log.as_mut().unwrap().changes = MAX_CHANGES + 1;
+        disk.log.as_mut().unwrap().records = MAX_CHANGES + 1;
         assert!(disk.is_log_long());
         disk.keep_snapshot(&proven(version(1, 9), &[])).unwrap();
         assert!(!disk.is_log_long());

@@ -340,7 +340,7 @@ fn warn_of_problems(snapshot: &Snapshot) {
     for (host, prefix, uid) in snapshot.contested_places().take(NAMED_PROBLEMS) {
         tracing::warn!(host, prefix, %uid, "the service does not get this place: an older one has it");
     }
-    let invalid = snapshot.services().filter_map(|service| Some((service, service.problem()?)));
+    let invalid = snapshot.invalid_services().filter_map(|service| Some((service, service.problem()?)));
     for (service, problem) in invalid.take(NAMED_PROBLEMS) {
         tracing::warn!(service = %service.name(), %problem, "nothing can be decided for this service");
     }

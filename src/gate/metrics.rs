@@ -184,12 +184,17 @@ struct ModeLabel {
     mode: &'static str,
 }
 
+/// The auth modes of which services are counted, and `None` for invalid policies.
+const COUNTED: [Option<AuthMode>; 4] =
+    [Some(AuthMode::Disabled), Some(AuthMode::Key), Some(AuthMode::Token), None];
+
 /// Of the snapshot in force.
 #[derive(Debug, Clone)]
 pub(crate) struct PolicyMetrics {
     epoch: Gauge,
     revision: Gauge,
-    services: [Gauge; 4],
+    /// As in [`COUNTED`].
+    services: [Gauge; COUNTED.len()],
     contested_places: Gauge,
     stale: Gauge,
     age: SnapshotAge,
@@ -198,8 +203,10 @@ pub(crate) struct PolicyMetrics {
 impl PolicyMetrics {
     fn register(registry: &mut Registry, clock: Arc<dyn Clock>) -> Self {
         let family = Family::<ModeLabel, Gauge>::default();
-        let counted = [Mode::ALL[0], Mode::ALL[1], Mode::ALL[2], Mode::ALL[3]];
-        let services = counted.map(|mode| family.get_or_create_owned(&ModeLabel { mode: mode.as_str() }));
+        let services = COUNTED.map(|mode| {
+            let mode = mode.map_or(Mode::Invalid, Mode::Auth).as_str();
+            family.get_or_create_owned(&ModeLabel { mode })
+        });
         let age = SnapshotAge { confirmed: Arc::default(), clock };
         let this = Self {
             epoch: Gauge::default(),
@@ -236,10 +243,8 @@ impl PolicyMetrics {
         self.epoch.set(gauge(snapshot.version().epoch));
         self.revision.set(gauge(snapshot.version().revision));
         self.contested_places.set(gauge(snapshot.contested_places().count() as u64));
-        let mut counts = [0; 5];
-        snapshot.services().for_each(|service| counts[Mode::of(Some(service)).index()] += 1);
-        for (gauge, count) in self.services.iter().zip(counts) {
-            gauge.set(count);
+        for (mode, services) in COUNTED.into_iter().zip(&self.services) {
+            services.set(gauge(snapshot.services_in(mode) as u64));
         }
     }
 

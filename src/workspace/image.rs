@@ -10,11 +10,18 @@ use scoregate_authz::{EntryId, StateHash, Version, entry_hash, state_hash};
 
 use super::store::{EntryRow, EntryWrite};
 
-/// An entry or a tombstone, with its hash.
+/// An entry or a tombstone.
 #[derive(Debug)]
 pub(super) struct ImageEntry {
     pub(super) row: EntryRow,
+}
+
+/// An entry with what the state hash is made of beside it: it is computed without a look at each entry.
+#[derive(Debug, Clone)]
+struct Placed {
     hash: [u8; 32],
+    deleted: bool,
+    entry: Arc<ImageEntry>,
 }
 
 /// Policy at one revision.
@@ -24,7 +31,7 @@ pub(super) struct Image {
     state_hash: StateHash,
     committed_at: Timestamp,
     /// Tombstones too.
-    entries: OrdMap<EntryId, Arc<ImageEntry>>,
+    entries: OrdMap<EntryId, Placed>,
     /// INVARIANT: the same entries, each under the revision that last changed it.
     by_revision: OrdMap<(u64, EntryId), Arc<ImageEntry>>,
 }
@@ -58,16 +65,17 @@ impl Image {
 
     fn put(&mut self, row: EntryRow) {
         let hash = entry_hash(&row.id, &row.name, &row.content);
-        let entry = Arc::new(ImageEntry { row, hash });
+        let entry = Arc::new(ImageEntry { row });
         let id = &entry.row.id;
-        if let Some(before) = self.entries.insert(id.clone(), Arc::clone(&entry)) {
-            self.by_revision.remove(&(before.row.revision, id.clone()));
+        let placed = Placed { hash, deleted: entry.row.deleted, entry: Arc::clone(&entry) };
+        if let Some(before) = self.entries.insert(id.clone(), placed) {
+            self.by_revision.remove(&(before.entry.row.revision, id.clone()));
         }
         self.by_revision.insert((entry.row.revision, id.clone()), Arc::clone(&entry));
     }
 
     fn computed_hash(&self) -> StateHash {
-        state_hash(self.live().map(|entry| &entry.hash))
+        state_hash(self.placed().map(|placed| &placed.hash))
     }
 
     pub(super) fn version(&self) -> Version {
@@ -85,7 +93,16 @@ impl Image {
 
     /// What exists, in the order of ids.
     pub(super) fn live(&self) -> impl Iterator<Item = &ImageEntry> {
-        self.entries.values().map(AsRef::as_ref).filter(|entry| !entry.row.deleted)
+        self.placed().map(|placed| placed.entry.as_ref())
+    }
+
+    /// How much exists.
+    pub(super) fn count(&self) -> usize {
+        self.placed().count()
+    }
+
+    fn placed(&self) -> impl Iterator<Item = &Placed> {
+        self.entries.values().filter(|placed| !placed.deleted)
     }
 
     /// What was last changed after a revision, tombstones included.
@@ -96,14 +113,15 @@ impl Image {
 
     /// The version at which the last of these entries became what it is.
     pub(super) fn last_change(&self, entries: &[EntryWrite]) -> Version {
-        let revision = |write: &EntryWrite| self.entries.get(&write.id).map(|entry| entry.row.revision);
+        let revision =
+            |write: &EntryWrite| self.entries.get(&write.id).map(|placed| placed.entry.row.revision);
         Version { revision: entries.iter().filter_map(revision).max().unwrap_or_default(), ..self.version }
     }
 
     /// The content of an entry that exists.
     pub(super) fn content(&self, id: &EntryId) -> Option<&[u8]> {
-        let entry = self.entries.get(id).filter(|entry| !entry.row.deleted)?;
-        Some(&entry.row.content)
+        let placed = self.entries.get(id).filter(|placed| !placed.deleted)?;
+        Some(&placed.entry.row.content)
     }
 }
 
@@ -162,7 +180,7 @@ mod tests {
         let grown = Image::new(at(0), Vec::new(), Timestamp::UNIX_EPOCH)
             .after(at(1), vec![write("b", Some(b"1"))], Timestamp::UNIX_EPOCH)
             .after(at(2), vec![write("a", Some(b"1"))], Timestamp::UNIX_EPOCH);
-        let rows = grown.entries.values().map(|entry| entry.row.clone()).collect();
+        let rows = grown.entries.values().map(|placed| placed.entry.row.clone()).collect();
         let read = Image::new(at(2), rows, Timestamp::UNIX_EPOCH);
         assert_eq!(read.state_hash(), grown.state_hash());
         assert_eq!(changed(&read, 0), changed(&grown, 0));

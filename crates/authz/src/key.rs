@@ -193,9 +193,13 @@ impl fmt::Debug for KeyDigest {
 /// The secret of an installation under which keys are digested.
 #[derive(Clone)]
 pub struct Pepper {
-    id: Arc<str>,
     /// Shared, because each digest in policy carries its pepper.
-    key: Arc<hmac::Key>,
+    inner: Arc<PepperInner>,
+}
+
+struct PepperInner {
+    id: String,
+    key: hmac::Key,
 }
 
 /// Fewest bytes of a pepper.
@@ -218,13 +222,13 @@ impl Pepper {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let derived = hmac::sign(&key, b"scoregate pepper id");
         let id = derived.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        Ok(Self { id: id.into(), key: Arc::new(key) })
+        Ok(Self { inner: Arc::new(PepperInner { id, key }) })
     }
 
     /// Tells peppers apart without telling them: 16 hexadecimal digits derived from the secret.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.id
+        &self.inner.id
     }
 
     /// The digest of a key of the service.
@@ -234,7 +238,7 @@ impl Pepper {
     }
 
     fn digest_text(&self, service: &str, key: &str) -> KeyDigest {
-        let mut context = hmac::Context::with_key(&self.key);
+        let mut context = hmac::Context::with_key(&self.inner.key);
         context.update(service.as_bytes());
         context.update(&[0]);
         context.update(key.as_bytes());
@@ -247,7 +251,7 @@ impl Pepper {
 
 impl fmt::Debug for Pepper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pepper").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Pepper").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 
@@ -324,7 +328,7 @@ impl Keys {
     pub(crate) fn matching(&self, service: &ServiceUid, presented: &str) -> Option<Slot> {
         let (primary, secondary) = (&self.primary, &self.secondary);
         let digest = primary.pepper.digest_text(service.as_str(), presented);
-        let second = if primary.pepper.id == secondary.pepper.id {
+        let second = if primary.pepper.id() == secondary.pepper.id() {
             digest
         } else {
             secondary.pepper.digest_text(service.as_str(), presented)

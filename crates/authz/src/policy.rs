@@ -1,6 +1,7 @@
 //! The policy of one service: from a document that may say anything, to what a decision can rely on.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::key::{KeyDigest, Keys, PepperedDigest, Peppers, Slot};
 use crate::service::{AuthMode, ComputeType, ServiceName, ServiceUid};
@@ -83,8 +84,8 @@ pub enum InvalidPolicy {
 pub struct Service {
     uid: ServiceUid,
     name: ServiceName,
-    hosts: Vec<String>,
-    path_prefixes: Vec<String>,
+    hosts: Box<[Arc<str>]>,
+    path_prefixes: Box<[Arc<str>]>,
     access: Result<Access, InvalidPolicy>,
 }
 
@@ -109,10 +110,12 @@ impl Service {
     ) -> Self {
         let Some(document) = document else {
             let access = Err(InvalidPolicy::Undecodable);
-            return Self { uid, name, hosts: Vec::new(), path_prefixes: Vec::new(), access };
+            return Self { uid, name, hosts: Box::default(), path_prefixes: Box::default(), access };
         };
         let access = check_places(&document).and_then(|()| Access::new(&uid, &document, peppers));
-        Self { uid, name, hosts: document.hosts, path_prefixes: document.path_prefixes, access }
+        let shared = |texts: Vec<String>| texts.into_iter().map(Arc::from).collect();
+        let (hosts, path_prefixes) = (shared(document.hosts), shared(document.path_prefixes));
+        Self { uid, name, hosts, path_prefixes, access }
     }
 
     /// Its identity.
@@ -147,11 +150,11 @@ impl Service {
         self.access.as_ref()
     }
 
-    pub(crate) fn hosts(&self) -> &[String] {
+    pub(crate) fn hosts(&self) -> &[Arc<str>] {
         &self.hosts
     }
 
-    pub(crate) fn path_prefixes(&self) -> &[String] {
+    pub(crate) fn path_prefixes(&self) -> &[Arc<str>] {
         &self.path_prefixes
     }
 }

@@ -29,13 +29,22 @@ impl FromStr for ServiceName {
     type Err = InvalidServiceName;
 
     fn from_str(text: &str) -> Result<Self, InvalidServiceName> {
+        Arc::<str>::from(text).try_into()
+    }
+}
+
+/// Shares the text.
+impl TryFrom<Arc<str>> for ServiceName {
+    type Error = InvalidServiceName;
+
+    fn try_from(text: Arc<str>) -> Result<Self, InvalidServiceName> {
         let bytes = text.as_bytes();
         let allowed = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
         let valid = (3..=32).contains(&bytes.len())
             && bytes.iter().all(allowed)
             && bytes[0].is_ascii_lowercase()
             && bytes[bytes.len() - 1] != b'-';
-        if valid { Ok(Self(text.into())) } else { Err(InvalidServiceName) }
+        if valid { Ok(Self(text)) } else { Err(InvalidServiceName) }
     }
 }
 
@@ -90,9 +99,18 @@ impl FromStr for ServiceUid {
     type Err = InvalidServiceUid;
 
     fn from_str(text: &str) -> Result<Self, InvalidServiceUid> {
+        Arc::<str>::from(text).try_into()
+    }
+}
+
+/// Shares the text.
+impl TryFrom<Arc<str>> for ServiceUid {
+    type Error = InvalidServiceUid;
+
+    fn try_from(text: Arc<str>) -> Result<Self, InvalidServiceUid> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         let valid = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
-        if valid { Ok(Self(text.into())) } else { Err(InvalidServiceUid) }
+        if valid { Ok(Self(text)) } else { Err(InvalidServiceUid) }
     }
 }
 

@@ -1,14 +1,26 @@
 //! The complete, immutable state of policy at one revision, and how one follows from another.
 
+mod places;
+mod tally;
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use imbl::{HashMap, OrdMap};
+use equivalent::Comparable;
+use imbl::{HashMap, OrdSet};
 
+use self::places::Places;
+use self::tally::Tally;
 use crate::policy::Service;
-use crate::service::{ServiceName, ServiceUid};
-use crate::target::{is_path_prefix, prefixes_of};
+use crate::service::{AuthMode, ServiceName, ServiceUid};
 use crate::token::VerificationKey;
+
+/// Hashes that are hashed in one piece: each piece costs as much as some of them.
+const HASHES_A_PIECE: usize = 64;
 
 /// A position in the history of a workspace. A greater epoch is later whatever the revisions are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -47,9 +59,8 @@ pub struct EntryId {
 /// One thing that policy consists of: its bytes as they were sent, and what this version understands of them.
 pub struct Entry {
     id: EntryId,
-    name: String,
+    name: Arc<str>,
     content: Box<[u8]>,
-    hash: [u8; 32],
     item: Item,
 }
 
@@ -67,11 +78,10 @@ pub enum Item {
 impl Entry {
     /// Takes an entry with its meaning. A service or key of another id than the entry's is not used.
     #[must_use]
-    pub fn new(id: EntryId, name: String, content: Vec<u8>, item: Item) -> Self {
-        let hash = entry_hash(&id, &name, &content);
+    pub fn new(id: EntryId, name: impl Into<Arc<str>>, content: Vec<u8>, item: Item) -> Self {
         // INVARIANT: what an entry brings is found under the entry's id, so that two entries never bring the same.
         let item = if item.id().is_none_or(|of_item| of_item == &*id.id) { item } else { Item::Unused };
-        Self { id, name, content: content.into(), hash, item }
+        Self { id, name: name.into(), content: content.into(), item }
     }
 
     /// Kind and id.
@@ -133,7 +143,17 @@ pub fn entry_hash(id: &EntryId, name: &str, content: &[u8]) -> [u8; 32] {
 pub fn state_hash<'a>(entry_hashes: impl Iterator<Item = &'a [u8; 32]>) -> StateHash {
     let mut context = Context::new(&SHA256);
     context.update(b"scoregate state v1");
-    entry_hashes.for_each(|hash| context.update(hash));
+    let mut piece = [[0; 32]; HASHES_A_PIECE];
+    let mut length = 0;
+    for hash in entry_hashes {
+        piece[length] = *hash;
+        length += 1;
+        if length == HASHES_A_PIECE {
+            context.update(piece.as_flattened());
+            length = 0;
+        }
+    }
+    context.update(piece[..length].as_flattened());
     StateHash(finish(context))
 }
 
@@ -150,6 +170,15 @@ pub enum EntryChange {
     Put(Entry),
     /// The entry is gone.
     Delete(EntryId),
+}
+
+impl EntryChange {
+    fn id(&self) -> &EntryId {
+        match self {
+            Self::Put(entry) => entry.id(),
+            Self::Delete(id) => id,
+        }
+    }
 }
 
 /// Why a snapshot or change is refused. The one before it stays.
@@ -193,17 +222,82 @@ pub struct Snapshot {
     workspace: Arc<str>,
     version: Version,
     state_hash: StateHash,
-    entries: OrdMap<EntryId, Arc<Entry>>,
-    by_name: HashMap<ServiceName, Arc<Service>>,
-    /// By host, then by path prefix.
-    by_place: HashMap<String, HashMap<String, Claimants>>,
+    entries: OrdSet<Placed>,
+    by_name: HashMap<ByName, ()>,
+    places: Places,
     keys: HashMap<Arc<str>, Arc<VerificationKey>>,
+    tally: Tally,
 }
 
-/// The services that declare one place.
-///
-/// INVARIANT: never empty, and the oldest comes first, which gets it: uids are in the order of creation.
-type Claimants = Arc<[Arc<Service>]>;
+/// An entry in the order of ids, with its hash beside it: the hash over all of them is computed without a look at each.
+#[derive(Debug, Clone)]
+struct Placed {
+    hash: [u8; 32],
+    entry: Arc<Entry>,
+}
+
+impl Placed {
+    fn new(entry: Entry) -> Self {
+        let hash = entry_hash(&entry.id, &entry.name, &entry.content);
+        Self { hash, entry: Arc::new(entry) }
+    }
+}
+
+impl PartialEq for Placed {
+    fn eq(&self, other: &Self) -> bool {
+        self.entry.id == other.entry.id
+    }
+}
+
+impl Eq for Placed {}
+
+impl PartialOrd for Placed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Placed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.entry.id.cmp(&other.entry.id)
+    }
+}
+
+impl equivalent::Equivalent<Placed> for EntryId {
+    fn equivalent(&self, placed: &Placed) -> bool {
+        *self == placed.entry.id
+    }
+}
+
+impl Comparable<Placed> for EntryId {
+    fn compare(&self, placed: &Placed) -> Ordering {
+        self.cmp(&placed.entry.id)
+    }
+}
+
+/// A service that is found by its name. One pointer, because the nodes of a map have more slots than services.
+#[derive(Debug, Clone)]
+struct ByName(Arc<Service>);
+
+impl Borrow<str> for ByName {
+    fn borrow(&self) -> &str {
+        self.0.name().as_str()
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name() == other.0.name()
+    }
+}
+
+impl Eq for ByName {}
+
+impl Hash for ByName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name().as_str().hash(state);
+    }
+}
 
 impl Snapshot {
     /// Builds a complete snapshot.
@@ -220,10 +314,11 @@ impl Snapshot {
             workspace,
             version,
             state_hash: stated,
-            entries: OrdMap::new(),
+            entries: OrdSet::new(),
             by_name: HashMap::new(),
-            by_place: HashMap::new(),
+            places: Places::default(),
             keys: HashMap::new(),
+            tally: Tally::default(),
         };
         empty.with(entries.into_iter().map(EntryChange::Put).collect(), version, stated)
     }
@@ -254,23 +349,20 @@ impl Snapshot {
         version: Version,
         stated: StateHash,
     ) -> Result<Self, RefusedState> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::with_capacity(changes.len());
         for change in &changes {
-            let id = match change {
-                EntryChange::Put(entry) => entry.id(),
-                EntryChange::Delete(id) => id,
-            };
-            if !seen.insert(id.clone()) {
-                return Err(RefusedState::EntryTwice(Arc::clone(&id.id)));
+            if !seen.insert(change.id()) {
+                return Err(RefusedState::EntryTwice(Arc::clone(&change.id().id)));
             }
-            self.remove(id);
+            self.remove(change.id());
         }
+        drop(seen);
         for change in changes {
             if let EntryChange::Put(entry) = change {
                 self.insert(entry)?;
             }
         }
-        let computed = state_hash(self.entries.values().map(|entry| &entry.hash));
+        let computed = state_hash(self.entries.iter().map(|placed| &placed.hash));
         if computed != stated {
             return Err(RefusedState::StateHash { stated, computed });
         }
@@ -278,11 +370,12 @@ impl Snapshot {
     }
 
     fn remove(&mut self, id: &EntryId) {
-        let Some(entry) = self.entries.remove(id) else { return };
+        let Some(Placed { entry, .. }) = self.entries.remove(id) else { return };
         match &entry.item {
             Item::Service(service) => {
-                self.by_name.remove(service.name());
-                self.remove_places(service);
+                self.by_name.remove(service.name().as_str());
+                self.places.remove(service);
+                self.tally.remove(service);
             }
             Item::VerificationKey(key) => {
                 self.keys.remove(key.id());
@@ -294,44 +387,19 @@ impl Snapshot {
     fn insert(&mut self, entry: Entry) -> Result<(), RefusedState> {
         match &entry.item {
             Item::Service(service) => {
-                if self.by_name.insert(service.name().clone(), Arc::clone(service)).is_some() {
+                if self.by_name.insert(ByName(Arc::clone(service)), ()).is_some() {
                     return Err(RefusedState::NameTwice(service.name().clone()));
                 }
-                self.insert_places(service);
+                self.places.insert(service);
+                self.tally.add(service);
             }
             Item::VerificationKey(key) => {
                 self.keys.insert(key.id().into(), Arc::clone(key));
             }
             Item::Unused => {}
         }
-        self.entries.insert(entry.id.clone(), Arc::new(entry));
+        self.entries.insert(Placed::new(entry));
         Ok(())
-    }
-
-    fn insert_places(&mut self, service: &Arc<Service>) {
-        for (host, prefix) in places(service) {
-            let prefixes = self.by_place.entry(host.clone()).or_default();
-            let others = prefixes.get(prefix).into_iter().flat_map(|claimants| claimants.iter());
-            let mut claimants: Vec<_> =
-                others.filter(|other| other.uid() != service.uid()).cloned().collect();
-            let older = claimants.partition_point(|other| other.uid() < service.uid());
-            claimants.insert(older, Arc::clone(service));
-            prefixes.insert(prefix.clone(), claimants.into());
-        }
-    }
-
-    fn remove_places(&mut self, service: &Service) {
-        for (host, prefix) in places(service) {
-            let Some(prefixes) = self.by_place.get_mut(host) else { continue };
-            let Some(claimants) = prefixes.remove(prefix) else { continue };
-            let others: Claimants =
-                claimants.iter().filter(|other| other.uid() != service.uid()).cloned().collect();
-            if !others.is_empty() {
-                prefixes.insert(prefix.clone(), others);
-            } else if prefixes.is_empty() {
-                self.by_place.remove(host);
-            }
-        }
     }
 
     /// Id of the workspace whose policy this is.
@@ -354,7 +422,7 @@ impl Snapshot {
 
     /// All entries, in the order of their ids.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
-        self.entries.values().map(AsRef::as_ref)
+        self.entries.iter().map(|placed| placed.entry.as_ref())
     }
 
     /// All services, in the order of their uids.
@@ -365,22 +433,28 @@ impl Snapshot {
         })
     }
 
+    /// How many services are in an auth mode; of `None`, how many have an invalid policy.
+    #[must_use]
+    pub fn services_in(&self, mode: Option<AuthMode>) -> usize {
+        self.tally.of(mode)
+    }
+
+    /// The services for which nothing can be decided, in the order of their uids.
+    pub fn invalid_services(&self) -> impl Iterator<Item = &Service> {
+        self.tally.invalid()
+    }
+
     /// Places that two services claim: host, path prefix, and the service that does not get it.
     pub fn contested_places(&self) -> impl Iterator<Item = (&str, &str, &ServiceUid)> {
-        self.by_place.iter().flat_map(|(host, prefixes)| {
-            prefixes.iter().flat_map(move |(prefix, claimants)| {
-                claimants[1..].iter().map(move |loser| (host.as_str(), prefix.as_str(), loser.uid()))
-            })
-        })
+        self.places.contested()
     }
 
     pub(crate) fn service_named(&self, name: &str) -> Option<&Arc<Service>> {
-        self.by_name.get(name)
+        self.by_name.get_key_value(name).map(|(ByName(service), ())| service)
     }
 
     pub(crate) fn service_at(&self, host: &str, path: &str) -> Option<&Arc<Service>> {
-        let prefixes = self.by_place.get(host)?;
-        prefixes_of(path).find_map(|prefix| prefixes.get(prefix)).map(|claimants| &claimants[0])
+        self.places.find(host, path)
     }
 
     pub(crate) fn verification_key(&self, id: &str) -> Option<&Arc<VerificationKey>> {
@@ -390,12 +464,4 @@ impl Snapshot {
     pub(crate) fn has_verification_keys(&self) -> bool {
         !self.keys.is_empty()
     }
-}
-
-/// The hosts and path prefixes that a service declares.
-fn places(service: &Service) -> impl Iterator<Item = (&String, &String)> {
-    service.hosts().iter().flat_map(|host| {
-        let prefixes = service.path_prefixes().iter().filter(|prefix| is_path_prefix(prefix));
-        prefixes.map(move |prefix| (host, prefix))
-    })
 }

@@ -53,7 +53,7 @@ pub(super) fn snapshot<'a>(
     image: &'a Image,
     statement: wire::Statement,
 ) -> impl Iterator<Item = wire::WorkspaceMessage> + use<'a> {
-    let total = image.live().count();
+    let total = image.count();
     let mut entries = image.live().map(wire_entry).peekable();
     let mut offset = 0;
     let mut statement = Some(statement);

@@ -13,8 +13,10 @@ mod principal;
 mod reset_owner;
 mod serve;
 mod service;
+mod signing_key;
 mod token;
 mod up;
+mod wait;
 mod workspace;
 
 use std::ffi::OsString;
@@ -76,7 +78,7 @@ enum Command {
     Up(up::UpArgs),
     /// Run a workspace: services, keys and tokens, and the policy feed
     Workspace(workspace::WorkspaceArgs),
-    /// Run a gate: the ext_authz server that Envoy asks
+    /// Run a gate: the ext_authz server that Envoy asks; or list those of a workspace
     Gate(gate::GateArgs),
     /// Create, show, change and delete services
     #[command(subcommand)]
@@ -84,9 +86,12 @@ enum Command {
     /// Show and regenerate the keys of a service
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// Get tokens of a service
+    /// Get tokens of a service, or revoke them
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Rotate, withdraw and list the keys that sign tokens
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKeyCommand),
     /// Manage who may use the workspace
     #[command(subcommand)]
     Principal(principal::PrincipalCommand),
@@ -119,6 +124,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match command {
         Command::Up(args) => up::run(&global, &args).map_err(CliError::from),
         Command::Workspace(args) => workspace::run(&global, &args).map_err(CliError::from),
+        Command::Gate(gate::GateArgs { command: Some(command), .. }) => remote(command.run()),
         Command::Gate(args) => gate::run(&global, &args).map_err(CliError::from),
         Command::Config(command) => config::run(&global, &command).map_err(CliError::from),
         Command::Principal(principal::PrincipalCommand::ResetOwner(args)) => {
@@ -127,6 +133,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Service(command) => remote(command.run()),
         Command::Key(command) => remote(command.run()),
         Command::Token(command) => remote(command.run(&global)),
+        Command::SigningKey(command) => remote(command.run()),
         Command::Principal(command) => remote(command.run()),
         Command::Audit(args) => remote(args.run()),
         Command::Explain(args) => remote(args.run()),

@@ -119,6 +119,8 @@ pub struct WorkspaceConfig {
     pub master_keys: MasterKeys,
     /// For how long a regeneration waits for the gates.
     pub enforcement_timeout: Duration,
+    /// The age at which a signing key makes way for the next one; `None` for never.
+    pub signing_key_rotation: Option<Duration>,
     /// For how long audit records are kept; `None` for ever.
     pub audit_retention: Option<Duration>,
     /// Certificate and key of the REST; without them it is plain HTTP.

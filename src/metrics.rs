@@ -1,8 +1,12 @@
 //! Prometheus metrics. Series are resolved when a process starts; no label ever comes from input.
 
+mod histogram;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::registry::Registry;
+
+pub(crate) use histogram::{AtomicHistogram, OF_CHANGES, OF_CHECKS};
 
 /// The metrics of a process, shared by those who register and the one who shows them.
 #[derive(Debug, Clone, Default)]

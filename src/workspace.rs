@@ -19,11 +19,14 @@ mod opening;
 mod operations;
 mod policy;
 mod principals;
+mod propagation;
 mod roster;
+mod rotation;
 mod series;
 mod services;
 mod sessions;
 mod signer;
+mod signing_keys;
 mod statements;
 mod store;
 #[cfg(test)]
@@ -33,8 +36,9 @@ mod tokens;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use scoregate_authz::{Pepper, UnixTime};
+use scoregate_authz::{Pepper, TokenAlgorithm, UnixTime, Version};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use uuid::{ContextV7, Uuid};
@@ -54,10 +58,11 @@ use image::Image;
 use issues::Issues;
 use keyring::Keyring;
 use operations::Operations;
+use propagation::Propagation;
 use roster::Roster;
 use series::Series;
 use sessions::Sessions;
-use signer::SigningKeys;
+use signing_keys::SigningKeys;
 use statements::Statements;
 use store::Store;
 use tokens::Tokens;
@@ -66,19 +71,22 @@ pub use audit::{
     AuditAction, AuditEntry, AuditFilter, AuditRecord, AuditTarget, AuditedService, Origin, UnknownAction,
 };
 pub use domain::{
-    AuthFlags, IssuedToken, KeyPair, ListedKeys, NewKey, NewService, Operation, OperationState, Order, Page,
-    Patch, Principal, Role, ServiceFilter, ServiceRecord, WorkspaceError,
+    AuthFlags, IssuedToken, KeyPair, ListedKeys, NewKey, NewService, Operation, OperationState,
+    OperationTarget, Order, Page, Patch, Principal, Role, ServiceFilter, ServiceRecord, WorkspaceError,
 };
-pub use gates::GateStatus;
+pub use gates::{GateNack, GateStatus, Presence};
 pub use issues::{Issue, IssueCount, IssueEvent, PrincipalIssues, ServiceIssues};
 pub use keyring::KeyringError;
 pub use opening::OpenError;
 pub use sessions::Session;
 pub use signer::SigningError;
+pub use signing_keys::{SigningKeyState, SigningKeyStatus};
 pub use store::StoreError;
 
 /// How often it is looked whether an operation's time is over.
 const OPERATIONS_TICK: Duration = Duration::from_millis(100);
+/// How often it is looked whether a signing key's time has come.
+const SIGNING_KEYS_TICK: Duration = Duration::from_millis(500);
 /// How often what is old is thrown away.
 const CLEANING_TICK: Duration = Duration::from_secs(60);
 
@@ -101,7 +109,11 @@ struct Inner {
     ids: Ids,
     store: Arc<dyn Store>,
     keyring: Keyring,
-    signing_keys: SigningKeys,
+    /// Read for each token.
+    signing_keys: ArcSwap<SigningKeys>,
+    token_algorithm: TokenAlgorithm,
+    /// `None` for never.
+    signing_key_rotation: Option<Duration>,
     statements: Statements,
     series: Series,
     /// INVARIANT: what the store holds, as of the last commit that was published.
@@ -113,6 +125,7 @@ struct Inner {
     sessions: Sessions,
     gates: Gates,
     operations: Operations,
+    propagation: Propagation,
     turns: Arc<tokio::sync::Mutex<()>>,
     issues: Issues,
     /// `None` for ever.
@@ -155,7 +168,21 @@ impl Workspace {
     /// The gates that have the policy feed open, by name.
     #[must_use]
     pub fn gates(&self) -> Vec<GateStatus> {
-        self.inner.gates.list()
+        self.inner.gates.connected()
+    }
+
+    /// Those, the ones that are expected back after a restart, and the ones that disconnected not long ago; by name.
+    #[must_use]
+    pub fn known_gates(&self) -> Vec<GateStatus> {
+        let latest = self.image().version();
+        let mut gates = self.inner.gates.list(self.now());
+        for gate in &mut gates {
+            let Some(enforces) = gate.enforces else { continue };
+            let is_same_epoch = enforces.epoch == latest.epoch;
+            gate.lacks = is_same_epoch.then(|| latest.revision.saturating_sub(enforces.revision));
+            gate.behind_since = self.inner.propagation.first_after(enforces).map(timestamp);
+        }
+        gates
     }
 
     /// Serves the policy feed, and ends operations and forgets old ones in time, until the shutdown stops.
@@ -179,20 +206,39 @@ impl Workspace {
     async fn keep(&self) {
         let mut operations = tokio::time::interval(OPERATIONS_TICK);
         let mut cleaning = tokio::time::interval(CLEANING_TICK);
+        let mut signing_keys = tokio::time::interval(SIGNING_KEYS_TICK);
+        signing_keys.set_missed_tick_behavior(MissedTickBehavior::Delay);
         operations.set_missed_tick_behavior(MissedTickBehavior::Delay);
         cleaning.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = operations.tick() => {
                     self.end_due_operations().await;
+                    self.inner.propagation.give_up(self.now());
+                }
+                _ = signing_keys.tick() => {
+                    self.advance_signing_keys().await;
                 }
                 _ = cleaning.tick() => {
                     self.inner.tokens.purge(self.now());
+                    self.inner.gates.purge(self.now());
                     self.prune_operations().await;
                     self.prune_audit().await;
                 }
             }
         }
+    }
+
+    /// What its clock says.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        timestamp(self.now())
+    }
+
+    /// Epoch and revision of policy.
+    #[must_use]
+    pub fn policy_version(&self) -> Version {
+        self.image().version()
     }
 
     fn now(&self) -> UnixTime {

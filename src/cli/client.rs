@@ -20,8 +20,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two looks at an operation: first soon, then less often.
 const POLL_INTERVALS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(50)..=Duration::from_millis(800);
-/// Far beyond what a workspace takes to give an operation up.
-const POLL_LIMIT: Duration = Duration::from_secs(120);
+/// Longest time that a workspace takes to give an operation up.
+const MOST_PATIENCE: Duration = Duration::from_secs(600);
+/// What a workspace may be late with it.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// A connection to one workspace.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) struct Client {
     /// Below the base: `/modelmanagement/v1.0/subscriptions/...`
     workspace_path: String,
     authorization: HeaderValue,
+    /// For how long gates are waited for; `None` for the workspace's own time.
+    patience: Option<Duration>,
 }
 
 /// A body and its media type.
@@ -55,11 +59,18 @@ impl Client {
         let root = http_root(&base).ok_or_else(|| CliError::WorkspaceUrl { url: without_user(&base) })?;
         let authorization = authorization(credential)?;
         let http = http_client(&base, trust)?;
-        let mut client = Self { http, base, root, workspace_path: String::new(), authorization };
+        let mut client =
+            Self { http, base, root, workspace_path: String::new(), authorization, patience: None };
         let workspace = client.get_own(&["workspace"]).await?;
         let scope = workspace["scope"].as_str().ok_or_else(|| client.odd("it does not tell its scope"))?;
         client.workspace_path = format!("/modelmanagement/v1.0{scope}");
         Ok(client)
+    }
+
+    /// Asks the workspace to wait for gates for so long, where a change is to be confirmed by them.
+    #[must_use]
+    pub(super) fn with_patience(self, patience: Option<Duration>) -> Self {
+        Self { patience, ..self }
     }
 
     /// `GET` below the workspace's path.
@@ -117,7 +128,8 @@ impl Client {
     /// [`CliError::NotEnforced`], with the workspace's words, if not every gate confirmed it in time.
     pub(super) async fn wait(&self, operation: &Value) -> Result<Value, CliError> {
         let id = operation["id"].as_str().ok_or_else(|| self.odd("its operation has no id"))?.to_owned();
-        tokio::time::timeout(POLL_LIMIT, self.poll(&id))
+        let limit = self.patience.unwrap_or(MOST_PATIENCE) + GRACE;
+        tokio::time::timeout(limit, self.poll(&id))
             .await
             .unwrap_or_else(|_| Err(CliError::NotEnforced(format!("the operation `{id}` does not end"))))
     }
@@ -157,6 +169,10 @@ impl Client {
     async fn call(&self, method: Method, url: Url, content: Content<'_>) -> Result<Value, CliError> {
         let request =
             self.http.request(method, url).header(reqwest::header::AUTHORIZATION, self.authorization.clone());
+        let request = match self.patience {
+            Some(patience) => request.header("prefer", format!("wait={}", patience.as_secs())),
+            None => request,
+        };
         let request = match content {
             Content::Nothing => request,
             Content::Json(body) => request.json(body),

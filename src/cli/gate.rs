@@ -1,10 +1,13 @@
 //! `scoregate gate`: the data plane by itself.
 
+mod list;
+
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::GlobalArgs;
+use super::exit::CliError;
 use super::serve::{Addresses, GateFlags, Process, ServeArgs, ServeError, load, until_ready};
 use super::workspace::base_url;
 use crate::admin::{self, Health};
@@ -14,7 +17,10 @@ use crate::listen::Listener;
 
 /// Flags of `gate`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct GateArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<GateCommand>,
     #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
@@ -37,6 +43,25 @@ pub(super) struct GateArgs {
     /// Address at which other gates may read this one's policy [default: none]
     #[arg(long, value_name = "ADDR")]
     peer_listen: Option<String>,
+}
+
+/// Commands about the gates of a workspace.
+#[derive(Debug, Subcommand)]
+pub(super) enum GateCommand {
+    /// List the gates of a workspace: which policy each enforces, since when, and what it lacks
+    List(list::ListArgs),
+}
+
+impl GateCommand {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// What the workspace, the way to it or the output has against it.
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        match self {
+            Self::List(args) => args.run().await,
+        }
+    }
 }
 
 /// Runs until a signal ends it.

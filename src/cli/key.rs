@@ -13,6 +13,7 @@ use super::client::Content;
 use super::connection::{ConnectionArgs, read_secret};
 use super::exit::CliError;
 use super::output::{self, text};
+use super::wait::WaitArgs;
 
 /// Commands about keys.
 #[derive(Debug, Subcommand)]
@@ -58,6 +59,8 @@ pub(super) struct RegenerateArgs {
     #[arg(long, value_name = "FILE")]
     value_file: Option<PathBuf>,
     #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
     connection: ConnectionArgs,
 }
 
@@ -92,13 +95,18 @@ impl RegenerateArgs {
     async fn run(self) -> Result<(), CliError> {
         let value = self.value_file.as_deref().map(read_value).transpose()?;
         let (client, printer) = self.connection.open().await?;
+        let client = self.wait.apply(client);
         let (name, slot) = (self.name, Slot::from(self.slot));
         let body = json!({ "keyType": slot.as_str(), "keyValue": value.as_deref() });
         let path = ["services", name.as_str(), "regenerateKeys"];
         let begun = client.send(Method::POST, &path, Content::Json(&body)).await?;
-        let ended = client.wait(&begun).await?;
+        let ended = self.wait.end_of(&client, begun).await?;
+        let effect = match self.wait.is_wanted() {
+            true => "no gate accepts the old one any more",
+            false => "gates are about to refuse the old one",
+        };
         printer.print(&ended, |out| {
-            writeln!(out, "regenerated the {slot} key of `{name}`: no gate accepts the old one any more")?;
+            writeln!(out, "regenerated the {slot} key of `{name}`: {effect}")?;
             writeln!(out, "show it with: scoregate key show {name}")
         })
     }

@@ -11,6 +11,7 @@ use super::client::{Client, Content, next_query};
 use super::connection::ConnectionArgs;
 use super::exit::CliError;
 use super::output::{self, items, text};
+use super::wait::WaitArgs;
 
 /// Commands about services.
 #[derive(Debug, Subcommand)]
@@ -57,6 +58,8 @@ pub(super) struct CreateArgs {
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
     connection: ConnectionArgs,
 }
 
@@ -69,6 +72,8 @@ pub(super) struct UpdateArgs {
     name: ServiceName,
     #[command(flatten)]
     settings: SettingsArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -129,6 +134,8 @@ pub(super) struct DeleteArgs {
     /// Its name
     name: ServiceName,
     #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
     connection: ConnectionArgs,
 }
 
@@ -144,8 +151,10 @@ pub(super) struct IssuesArgs {
 impl CreateArgs {
     async fn run(self) -> Result<(), CliError> {
         let (client, printer) = self.connection.open().await?;
-        let name = self.name.clone();
-        client.send(Method::POST, &["services"], Content::Json(&self.body())).await?;
+        let (name, wait) = (self.name.clone(), self.wait.clone());
+        let client = wait.apply(client);
+        let begun = client.send(Method::POST, &["services"], Content::Json(&self.body())).await?;
+        wait.end_of(&client, begun).await?;
         let service = client.get(&["services", name.as_str()]).await?;
         printer.print(&service, |out| write_service(out, &service))
     }
@@ -171,10 +180,11 @@ impl UpdateArgs {
     async fn run(self) -> Result<(), CliError> {
         let patch = self.settings.into_patch();
         let (client, printer) = self.connection.open().await?;
+        let client = self.wait.apply(client);
         let path = ["services", self.name.as_str()];
         let mut service = client.send(Method::PATCH, &path, Content::JsonPatch(&patch)).await?;
         if service.get("operationType").is_some() {
-            client.wait(&service).await?;
+            self.wait.end_of(&client, service).await?;
             service = client.get(&path).await?;
         }
         printer.print(&service, |out| write_service(out, &service))
@@ -245,15 +255,17 @@ impl ShowArgs {
 impl DeleteArgs {
     async fn run(self) -> Result<(), CliError> {
         let (client, printer) = self.connection.open().await?;
+        let client = self.wait.apply(client);
         let name = self.name;
         let operation = client.send(Method::DELETE, &["services", name.as_str()], Content::Nothing).await?;
         let existed = !operation.is_null();
         if existed {
-            client.wait(&operation).await?;
+            self.wait.end_of(&client, operation).await?;
         }
-        printer.print(&json!({ "deleted": existed }), |out| match existed {
-            true => writeln!(out, "deleted `{name}`: no gate accepts its keys or tokens any more"),
-            false => writeln!(out, "there was no service `{name}`"),
+        printer.print(&json!({ "deleted": existed }), |out| match (existed, self.wait.is_wanted()) {
+            (true, true) => writeln!(out, "deleted `{name}`: no gate accepts its keys or tokens any more"),
+            (true, false) => writeln!(out, "deleted `{name}`: gates are about to refuse its keys and tokens"),
+            (false, _) => writeln!(out, "there was no service `{name}`"),
         })
     }
 }

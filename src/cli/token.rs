@@ -16,12 +16,15 @@ use super::client::{Client, Content};
 use super::connection::ConnectionArgs;
 use super::exit::CliError;
 use super::output::{self, text};
+use super::wait::WaitArgs;
 
 /// Commands about tokens.
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
     /// Get a token for scoring a service
     Get(GetArgs),
+    /// Revoke all tokens of a service, and wait until every gate refuses them
+    Revoke(RevokeArgs),
 }
 
 impl TokenCommand {
@@ -32,6 +35,7 @@ impl TokenCommand {
     pub(super) async fn run(self, global: &GlobalArgs) -> Result<(), CliError> {
         match self {
             Self::Get(args) => args.run(global).await,
+            Self::Revoke(args) => args.run().await,
         }
     }
 }
@@ -49,6 +53,32 @@ pub(super) struct GetArgs {
     watch: Option<PathBuf>,
     #[command(flatten)]
     connection: ConnectionArgs,
+}
+
+/// Flags of `token revoke`.
+#[derive(Debug, Args)]
+pub(super) struct RevokeArgs {
+    /// The service
+    name: ServiceName,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+impl RevokeArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let (client, printer) = self.connection.open().await?;
+        let client = self.wait.apply(client);
+        let name = self.name;
+        let path = ["services", name.as_str(), "revokeTokens"];
+        let begun = client.send_own(Method::POST, &path, Content::Nothing).await?;
+        let operation = self.wait.end_of(&client, begun).await?;
+        printer.print(&operation, |out| match self.wait.is_wanted() {
+            true => writeln!(out, "revoked the tokens of `{name}`: no gate accepts them any more"),
+            false => writeln!(out, "revoked the tokens of `{name}`: gates are about to refuse them"),
+        })
+    }
 }
 
 impl GetArgs {

@@ -173,6 +173,7 @@ pub struct Workspace {
     /// By default `policy-key` in the data directory, made at the first start.
     pub policy_key_file: Option<String>,
     pub enforcement_timeout: Time,
+    pub signing_key_rotation: Retention,
     pub audit_retention: Retention,
     pub tls: Tls,
     /// In place of the files, for environments that hand secrets over as variables.
@@ -202,6 +203,7 @@ impl Default for Workspace {
             pepper_file: None,
             policy_key_file: None,
             enforcement_timeout: Time::seconds(10),
+            signing_key_rotation: Retention::days(30),
             audit_retention: Retention::days(400),
             tls: Tls::default(),
             master_key: None,

@@ -299,6 +299,7 @@ fn workspace_in(
             workspace.enforcement_timeout,
             second..=Duration::from_secs(600),
         )?,
+        signing_key_rotation: signing_key_rotation(shape, sources)?,
         audit_retention: audit_retention(shape, sources)?,
         tls,
     })
@@ -310,6 +311,13 @@ fn audit_retention(shape: &Shape, sources: &Sources) -> Result<Option<Duration>,
     let days = |days: u64| Duration::from_secs(days * 24 * 3600);
     let Retention(retention) = shape.workspace.audit_retention;
     retention.map(|kept| within(sources, KEY, Time(kept), days(1)..=days(36_525))).transpose()
+}
+
+fn signing_key_rotation(shape: &Shape, sources: &Sources) -> Result<Option<Duration>, ConfigError> {
+    const KEY: &str = "workspace.signing_key_rotation";
+    let range = Duration::from_mins(1)..=Duration::from_hours(36_525 * 24);
+    let Retention(rotation) = shape.workspace.signing_key_rotation;
+    rotation.map(|age| within(sources, KEY, Time(age), range)).transpose()
 }
 
 fn rest_address(shape: &Shape, sources: &Sources, has_tls: bool) -> Result<ListenAddress, ConfigError> {

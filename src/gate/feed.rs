@@ -247,7 +247,11 @@ impl<'a> Session<'a> {
         let version = state::leads_to(&change);
         match self.state {
             State::Following => {
+                let committed_at = change.committed_at;
                 let taken = self.blocking(move |keeper| keeper.take_change(&change)).await?;
+                if taken.is_ok() {
+                    self.feed.metrics.applied(committed_at.as_ref());
+                }
                 self.conclude(version, taken).await?;
                 self.blocking(Keeper::tidy).await
             }
@@ -258,6 +262,7 @@ impl<'a> Session<'a> {
     }
 
     async fn take_heartbeat(&mut self, heartbeat: wire::Heartbeat) -> Result<(), FeedError> {
+        self.feed.metrics.heard(heartbeat.sent_at.as_ref());
         match self.state {
             State::Assembling(_) | State::Skipping if self.heartbeats < PATIENCE => {
                 self.heartbeats += 1;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use scoregate_authz::{AuthMode, Reason, Service, Snapshot, UnixTime, Verdict};
 
 use crate::clock::Clock;
-use crate::metrics::Metrics;
+use crate::metrics::{AtomicHistogram, Metrics, OF_CHANGES, OF_CHECKS};
 
 /// All metrics of a gate.
 #[derive(Debug, Clone)]
@@ -33,8 +33,8 @@ impl GateMetrics {
             registry.register("connections", "Open connections to the check port", connections.clone());
             Self {
                 checks: CheckMetrics::register(registry),
+                feed: FeedMetrics::register(registry, Arc::clone(&clock)),
                 policy: PolicyMetrics::register(registry, clock),
-                feed: FeedMetrics::register(registry),
                 sources: SourceMetrics::register(registry),
                 connections,
             }
@@ -115,7 +115,7 @@ impl CheckMetrics {
         let decisions = Reason::all().map(|reason| (reason, counters(reason))).collect();
         let this = Self {
             decisions,
-            seconds: AtomicHistogram::default(),
+            seconds: AtomicHistogram::new(OF_CHECKS),
             panics: Counter::default(),
             expired: Counter::default(),
         };
@@ -133,49 +133,6 @@ impl CheckMetrics {
         if let Some((_, by_mode)) = self.decisions.iter().find(|(known, _)| *known == reason) {
             by_mode[Mode::of(verdict.service.as_deref()).index()].inc();
         }
-    }
-}
-
-/// Upper bounds of the buckets, in nanoseconds: 1 us to 10 ms.
-const BUCKETS: [u64; 12] = [
-    1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 5_000_000, 10_000_000,
-];
-
-/// A histogram without a lock, of durations.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct AtomicHistogram(Arc<HistogramCells>);
-
-#[derive(Debug, Default)]
-struct HistogramCells {
-    nanoseconds: AtomicU64,
-    buckets: [AtomicU64; BUCKETS.len()],
-    above: AtomicU64,
-}
-
-impl AtomicHistogram {
-    pub(crate) fn observe(&self, duration: Duration) {
-        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS.iter().position(|bound| nanoseconds <= *bound);
-        let cell = bucket.map_or(&self.0.above, |bucket| &self.0.buckets[bucket]);
-        cell.fetch_add(1, Ordering::Relaxed);
-        self.0.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
-    }
-}
-
-impl EncodeMetric for AtomicHistogram {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
-        let counts = self.0.buckets.iter().map(|count| count.load(Ordering::Relaxed));
-        let mut buckets: Vec<_> =
-            BUCKETS.iter().zip(counts).map(|(bound, count)| (seconds(*bound), count)).collect();
-        buckets.push((f64::INFINITY, self.0.above.load(Ordering::Relaxed)));
-        let total = buckets.iter().map(|(_, count)| count).sum();
-        let sum = seconds(self.0.nanoseconds.load(Ordering::Relaxed));
-        encoder.encode_histogram::<NoLabelSet>(sum, total, &buckets, None)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Histogram
     }
 }
 
@@ -282,7 +239,7 @@ impl EncodeMetric for SnapshotAge {
 }
 
 /// Of the feed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct FeedMetrics {
     /// 1 while the workspace answers.
     pub(crate) connected: Gauge,
@@ -290,16 +247,58 @@ pub(crate) struct FeedMetrics {
     pub(crate) refused: Counter,
     /// Attempts to connect again.
     pub(crate) reconnects: Counter,
+    /// From the commit of a change, by the workspace's clock, to its being in force and on disk, by this machine's.
+    change_applied: AtomicHistogram,
+    /// This machine's clock less the workspace's, in seconds.
+    clock_skew: Gauge<f64, AtomicU64>,
+    clock: Arc<dyn Clock>,
 }
 
 impl FeedMetrics {
-    fn register(registry: &mut Registry) -> Self {
-        let this = Self::default();
+    fn register(registry: &mut Registry, clock: Arc<dyn Clock>) -> Self {
+        let this = Self {
+            connected: Gauge::default(),
+            refused: Counter::default(),
+            reconnects: Counter::default(),
+            change_applied: AtomicHistogram::new(OF_CHANGES),
+            clock_skew: Gauge::default(),
+            clock,
+        };
         registry.register("feed_connected", "1 while the policy feed is connected", this.connected.clone());
         registry.register("feed_refused", "Snapshots and changes that were refused", this.refused.clone());
         registry.register("feed_reconnects", "Times the feed was connected anew", this.reconnects.clone());
+        registry.register(
+            "change_applied_seconds",
+            "Time from the commit of a change, by the workspace's clock, to its being in force and on disk, by the gate's",
+            this.change_applied.clone(),
+        );
+        registry.register(
+            "clock_skew_seconds",
+            "The gate's clock less the workspace's, and the way of a message between them; 0 before the first",
+            this.clock_skew.clone(),
+        );
         this
     }
+
+    /// A change that was committed then is in force and on disk now.
+    pub(crate) fn applied(&self, committed_at: Option<&prost_types::Timestamp>) {
+        if let Some(at) = committed_at.and_then(unix_time) {
+            // Where this clock is behind the workspace's: no time at all, and not a negative one.
+            self.change_applied.observe(self.clock.now().saturating_sub(at));
+        }
+    }
+
+    /// The workspace said at this time of its own what has just arrived.
+    pub(crate) fn heard(&self, sent_at: Option<&prost_types::Timestamp>) {
+        if let Some(at) = sent_at.and_then(unix_time) {
+            self.clock_skew.set(self.clock.now().as_secs_f64() - at.as_secs_f64());
+        }
+    }
+}
+
+fn unix_time(time: &prost_types::Timestamp) -> Option<UnixTime> {
+    let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    Some(Duration::new(u64::try_from(time.seconds).ok()?, nanos))
 }
 
 impl FeedMetrics {
@@ -352,6 +351,7 @@ impl SourceMetrics {
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
+    use rstest::rstest;
 
     fn registered() -> (Metrics, GateMetrics, Arc<ManualClock>) {
         let (metrics, clock) = (Metrics::default(), Arc::new(ManualClock::at(1_000)));
@@ -398,5 +398,42 @@ mod tests {
         gate.policy.confirmed(clock.now());
         clock.advance(Duration::from_secs(90));
         assert!(metrics.render().contains("scoregate_snapshot_age_seconds 90.0"), "{}", metrics.render());
+    }
+
+    fn at(seconds: i64, nanos: i32) -> prost_types::Timestamp {
+        prost_types::Timestamp { seconds, nanos }
+    }
+
+    #[test]
+    fn applied_counts_the_time_from_the_commit() {
+        let (metrics, gate, _) = registered();
+        gate.feed.applied(Some(&at(999, 980_000_000)));
+        // The workspace's clock is ahead.
+        gate.feed.applied(Some(&at(1_003, 0)));
+        gate.feed.applied(None);
+        let text = metrics.render();
+        for line in [
+            r#"scoregate_change_applied_seconds_bucket{le="0.001"} 1"#,
+            r#"scoregate_change_applied_seconds_bucket{le="0.02"} 2"#,
+            "scoregate_change_applied_seconds_count 2",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+
+    #[rstest]
+    #[case(at(998, 500_000_000), "1.5")]
+    #[case(at(1_002, 0), "-2.0")]
+    // Times that are none.
+    #[case(at(-1, 0), "0.0")]
+    #[case(at(1, 2_000_000_000), "0.0")]
+    fn clock_skew_is_positive_where_the_gate_is_ahead(
+        #[case] sent_at: prost_types::Timestamp,
+        #[case] expected: &str,
+    ) {
+        let (metrics, gate, _) = registered();
+        gate.feed.heard(Some(&sent_at));
+        let line = format!("scoregate_clock_skew_seconds {expected}\n");
+        assert!(metrics.render().contains(&line), "{}", metrics.render());
     }
 }

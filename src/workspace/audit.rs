@@ -1,5 +1,7 @@
 //! The audit: who changed what, when and from where. A record is part of its change, and stored or not together with it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use scoregate_authz::{AuthMode, ServiceName, ServiceUid, Version};
 use serde_json::{Map, Value, json};
@@ -27,6 +29,8 @@ pub struct Origin {
     pub remote: String,
     /// The `x-request-id` of the answer.
     pub request_id: Option<Uuid>,
+    /// For how long they want gates to be waited for; `None` for the configured time. Not stored.
+    pub patience: Option<Duration>,
 }
 
 impl Origin {
@@ -37,7 +41,8 @@ impl Origin {
     #[must_use]
     pub fn local() -> Self {
         let local = || Self::LOCAL.to_owned();
-        Self { principal: local(), role: None, since: None, remote: local(), request_id: None }
+        let remote = local();
+        Self { principal: local(), role: None, since: None, remote, request_id: None, patience: None }
     }
 
     /// A request of the REST.
@@ -49,6 +54,7 @@ impl Origin {
             since: Some(principal.created_at),
             remote: peer.to_string(),
             request_id: Some(request_id),
+            patience: None,
         }
     }
 }
@@ -62,8 +68,18 @@ pub enum AuditAction {
     IssuerChanged,
     /// Another lifetime of tokens, from the configuration: gates learn the new limit.
     TokenLifetimeChanged,
-    /// A key that signs tokens.
+    /// A key that is to sign tokens, or does so at once.
     SigningKeyCreated,
+    /// A published key, which is to sign sooner than was planned.
+    SigningKeyHastened,
+    /// It signs from now on.
+    SigningKeyActivated,
+    /// It signs no more, and is trusted until its last token has expired.
+    SigningKeyRetired,
+    /// Its last token has expired, or it never signed one.
+    SigningKeyDropped,
+    /// It is not trusted from now on, nor any of its tokens.
+    SigningKeyWithdrawn,
     /// A new service.
     ServiceCreated,
     /// Members of a service.
@@ -72,6 +88,8 @@ pub enum AuditAction {
     ServiceDeleted,
     /// One of the two keys of a service.
     KeyRegenerated,
+    /// All tokens of a service that were issued before.
+    TokensRevoked,
     /// A new principal.
     PrincipalCreated,
     /// A principal, with its credential.
@@ -82,15 +100,21 @@ pub enum AuditAction {
 
 impl AuditAction {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::WorkspaceFounded,
         Self::IssuerChanged,
         Self::TokenLifetimeChanged,
         Self::SigningKeyCreated,
+        Self::SigningKeyHastened,
+        Self::SigningKeyActivated,
+        Self::SigningKeyRetired,
+        Self::SigningKeyDropped,
+        Self::SigningKeyWithdrawn,
         Self::ServiceCreated,
         Self::ServiceUpdated,
         Self::ServiceDeleted,
         Self::KeyRegenerated,
+        Self::TokensRevoked,
         Self::PrincipalCreated,
         Self::PrincipalDeleted,
         Self::OwnerReset,
@@ -104,10 +128,16 @@ impl AuditAction {
             Self::IssuerChanged => "issuer_changed",
             Self::TokenLifetimeChanged => "token_lifetime_changed",
             Self::SigningKeyCreated => "signing_key_created",
+            Self::SigningKeyHastened => "signing_key_hastened",
+            Self::SigningKeyActivated => "signing_key_activated",
+            Self::SigningKeyRetired => "signing_key_retired",
+            Self::SigningKeyDropped => "signing_key_dropped",
+            Self::SigningKeyWithdrawn => "signing_key_withdrawn",
             Self::ServiceCreated => "service_created",
             Self::ServiceUpdated => "service_updated",
             Self::ServiceDeleted => "service_deleted",
             Self::KeyRegenerated => "key_regenerated",
+            Self::TokensRevoked => "tokens_revoked",
             Self::PrincipalCreated => "principal_created",
             Self::PrincipalDeleted => "principal_deleted",
             Self::OwnerReset => "owner_reset",
@@ -375,7 +405,7 @@ mod tests {
         for action in AuditAction::ALL {
             assert_eq!(action.as_str().parse(), Ok(action));
         }
-        insta::assert_snapshot!("king_crowned".parse::<AuditAction>().unwrap_err(), @"an action is one of `workspace_founded`, `issuer_changed`, `token_lifetime_changed`, `signing_key_created`, `service_created`, `service_updated`, `service_deleted`, `key_regenerated`, `principal_created`, `principal_deleted`, `owner_reset`");
+        insta::assert_snapshot!("king_crowned".parse::<AuditAction>().unwrap_err(), @"an action is one of `workspace_founded`, `issuer_changed`, `token_lifetime_changed`, `signing_key_created`, `signing_key_hastened`, `signing_key_activated`, `signing_key_retired`, `signing_key_dropped`, `signing_key_withdrawn`, `service_created`, `service_updated`, `service_deleted`, `key_regenerated`, `tokens_revoked`, `principal_created`, `principal_deleted`, `owner_reset`");
     }
 
     #[test]

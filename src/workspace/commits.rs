@@ -8,6 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::domain::{Operation, WorkspaceError};
 use super::image::Image;
 use super::policy::auth_mode_of;
+use super::signing_keys::SigningKeys;
 use super::store::{Change, CommitError, EntryWrite, StoreError};
 use super::{Workspace, timestamp};
 
@@ -30,15 +31,29 @@ impl Workspace {
 
     /// Stores a change and publishes it.
     pub(super) async fn commit(&self, turn: Turn, change: Change) -> Result<Committed, CommitError> {
+        self.commit_with_keys(turn, change, None).await
+    }
+
+    /// The same for a change of signing keys, with all of them as they are after it.
+    pub(super) async fn commit_with_keys(
+        &self,
+        turn: Turn,
+        change: Change,
+        keys: Option<SigningKeys>,
+    ) -> Result<Committed, CommitError> {
         let workspace = self.clone();
         to_its_end(async move {
             let _turn = turn;
-            workspace.commit_and_publish(change).await
+            workspace.commit_and_publish(change, keys).await
         })
         .await
     }
 
-    async fn commit_and_publish(&self, mut change: Change) -> Result<Committed, CommitError> {
+    async fn commit_and_publish(
+        &self,
+        mut change: Change,
+        signing_keys: Option<SigningKeys>,
+    ) -> Result<Committed, CommitError> {
         let before = self.image();
         let unchanged: Vec<_> = change.entries.extract_if(.., |write| is_unchanged(&before, write)).collect();
         if let Some(row) = change.operation.as_mut().filter(|_| change.entries.is_empty()) {
@@ -53,6 +68,8 @@ impl Workspace {
         })?;
         self.inner.series.changes.inc();
         self.inner.directory.apply(services, keys);
+        // Before gates hear of it: no token is handed out of a key that they are about to refuse.
+        signing_keys.into_iter().for_each(|keys| self.hold_signing_keys(keys));
         let enforced_by = if entries.is_empty() { before.last_change(&unchanged) } else { version };
         let id = row.as_ref().map(|row| row.operation.id);
         let mut operation = row.map(|mut row| {
@@ -61,7 +78,9 @@ impl Workspace {
             self.begin_operation(row, enforced_by);
             operation
         });
-        self.publish(before.after(version, entries, timestamp(self.now())));
+        let now = self.now();
+        self.inner.propagation.committed(version, now, self.inner.gates.connected_names());
+        self.publish(before.after(version, entries, timestamp(now)));
         let ended = self.end_due_operations().await;
         if let Some(ended) = ended.into_iter().find(|ended| Some(ended.id) == id) {
             operation = Some(ended);

@@ -12,6 +12,8 @@ use tokio::time::MissedTickBehavior;
 use super::audit::Origin;
 use super::domain::WorkspaceError;
 use super::image::Image;
+use super::opening::held_keys;
+use super::signing_keys::SigningKeys;
 use super::store::{State, StoreError};
 use super::{Turn, Workspace, timestamp};
 use crate::admin::Health;
@@ -148,6 +150,16 @@ impl Workspace {
         }
     }
 
+    async fn reload_signing_keys(&self) -> Result<(), StoreError> {
+        let rows = self.inner.store.signing_keys().await?;
+        let known = self.inner.signing_keys.load_full();
+        let keys = held_keys(&self.inner.keyring, &rows, known.all());
+        let keys = keys.map_err(|error| StoreError::Database(error.into()))?;
+        let keys = SigningKeys::new(keys).ok_or(StoreError::Corrupt { column: "state" })?;
+        self.hold_signing_keys(keys);
+        Ok(())
+    }
+
     /// Takes over what the store holds, where that is not what memory holds. The caller has the turn.
     pub(super) async fn catch_up(&self) -> Result<(), StoreError> {
         let State { version, entries, services, principals } = self.inner.store.state().await?;
@@ -161,6 +173,7 @@ impl Workspace {
         if version > held {
             tracing::warn!(from = %held, to = %version, "the store is ahead of memory: a failed commit was done");
             self.inner.directory.replace(services);
+            self.reload_signing_keys().await?;
             self.resume_operations().await?;
             self.publish(Image::new(version, entries, timestamp(self.now())));
         }

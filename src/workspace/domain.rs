@@ -205,20 +205,38 @@ impl std::fmt::Debug for IssuedToken {
 pub struct Operation {
     /// Identifies it.
     pub id: Uuid,
-    /// `RegenerateKeys`, `Create`, `Delete`.
+    /// `RegenerateKeys`, `Create`, `Delete` and the like.
     pub operation_type: String,
     /// How far it is.
     pub state: OperationState,
     /// What went wrong, for people.
     pub error: Option<String>,
-    /// The service, by name.
-    pub service: ServiceName,
+    /// What it is about.
+    pub target: OperationTarget,
     /// The revision to be enforced.
     pub revision: u64,
     /// When it began.
     pub created_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+}
+
+/// What an operation is about. It may not exist any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperationTarget {
+    /// A service, by name.
+    Service(ServiceName),
+    /// A signing key, by id.
+    SigningKey(String),
+}
+
+impl std::fmt::Display for OperationTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Service(name) => name.fmt(f),
+            Self::SigningKey(id) => write!(f, "signing key {id}"),
+        }
+    }
 }
 
 /// State of an operation, in the contract's words.
@@ -320,6 +338,9 @@ pub enum WorkspaceError {
     /// No such principal.
     #[error("no principal is named `{0}`")]
     UnknownPrincipal(String),
+    /// No such signing key.
+    #[error("there is no signing key `{0}`")]
+    UnknownSigningKey(String),
     /// No such operation.
     #[error("there is no operation `{0}`")]
     UnknownOperation(Uuid),

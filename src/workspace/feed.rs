@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Workspace;
 use super::domain::{Principal, Role};
 use crate::http_server;
-use crate::listen::Listener;
+use crate::listen::{Listener, Peer};
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::shutdown::Shutdown;
 use session::Session;
@@ -59,12 +59,15 @@ impl PolicyFeed for Feed {
         request: Request<Streaming<wire::GateMessage>>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let principal = self.gate_principal(request.metadata())?;
+        let remote = request.extensions().get::<Peer>().map(ToString::to_string).unwrap_or_default();
         let (outgoing, messages) = mpsc::channel(WAITING_MESSAGES);
         let workspace = self.workspace.clone();
         let shutdown = self.shutdown.clone();
         // The hello is awaited in the session, not here: a gate may want to see the answer's beginning first.
         self.shutdown.spawn(async move {
-            let end = Session::run(workspace, principal, request.into_inner(), &outgoing, &shutdown).await;
+            let end =
+                Session::run(workspace, (principal, remote), request.into_inner(), &outgoing, &shutdown)
+                    .await;
             // A gate that reads too slowly to take this sees the stream end without it.
             let _ = outgoing.try_send(Err(end));
         });

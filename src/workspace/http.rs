@@ -12,6 +12,7 @@ mod compute;
 mod description;
 mod discovery;
 mod error;
+mod gates;
 mod json_patch;
 mod jwks;
 mod members;
@@ -30,6 +31,7 @@ mod service_object;
 mod service_request;
 mod services;
 mod session;
+mod signing_keys;
 mod urls;
 mod workspace;
 
@@ -94,6 +96,7 @@ fn endpoints() -> Vec<Endpoint> {
         artifacts::endpoint(),
         audit::endpoint(),
         compute::endpoint(),
+        gates::endpoint(),
     ];
     endpoints.extend(discovery::endpoints());
     endpoints.extend(resource_manager::endpoints());
@@ -102,5 +105,6 @@ fn endpoints() -> Vec<Endpoint> {
     endpoints.extend(services::endpoints());
     endpoints.extend(online_endpoints::endpoints());
     endpoints.extend(principals::endpoints());
+    endpoints.extend(signing_keys::endpoints());
     endpoints
 }

@@ -81,7 +81,7 @@ impl Workspace {
         check_keys(&before.name, &keys)?;
         let record = ServiceRecord { updated_at: timestamp(self.now()), ..before.clone() };
         let effect = format!("the {slot} key of `{}` has changed", before.name);
-        let operation = self.new_operation("RegenerateKeys", &before.name, effect);
+        let operation = self.service_operation(origin, "RegenerateKeys", &before.name, effect);
         let audit = self.service_record(origin, AuditAction::KeyRegenerated, &record, details);
         let change = Change {
             keys: vec![(record.uid.clone(), self.seal_keys(&record.uid, &keys)?)],

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use scoregate_authz::{AuthMode, TokenAlgorithm, UnixTime};
+use arc_swap::ArcSwap;
+use scoregate_authz::{AuthMode, UnixTime};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -14,9 +15,11 @@ use super::image::Image;
 use super::keyring::{Keyring, KeyringError, Location};
 use super::policy;
 use super::series::Series;
-use super::signer::{self, SigningError, SigningKey, SigningKeys};
+use super::signer::{self, SigningError, SigningKey};
+use super::signing_keys::{HeldKey, SigningKeyState, SigningKeys};
 use super::store::{
-    Change, CommitError, EntryWrite, SigningKeyRow, SqliteStore, State, Store, StoreError, WorkspaceRow,
+    Change, CommitError, EntryWrite, SigningKeyRow, SigningKeyWrite, SqliteStore, State, Store, StoreError,
+    WorkspaceRow,
 };
 use super::{Inner, Workspace, timestamp};
 use crate::clock::Clock;
@@ -81,12 +84,14 @@ pub(super) async fn open(
         .map_err(|source| OpenError::Database { path: database.clone(), source })?;
     let opening = Opening { config, now: clock.now(), database, store, keyring };
     let row = opening.workspace().await?;
-    let signing_keys = opening.signing_keys(opening.issuer(&row)).await?;
-    let State { version, entries, services, principals } = opening.state(&signing_keys, &row).await?;
+    let mut signing_keys = opening.signing_keys(opening.issuer(&row)).await?;
+    let State { version, entries, services, principals } = opening.state(&mut signing_keys, &row).await?;
     let image = Image::new(version, entries, timestamp(opening.now));
     let gates = opening.gates().await?;
     let issuer = opening.issuer(&row).to_owned();
     let Opening { database, store, keyring, now: clock_now, .. } = opening;
+    let series = series(metrics, &image);
+    let propagation = super::Propagation::new(series.change_enforced.clone(), version, clock_now);
     let workspace = Workspace {
         inner: Arc::new(Inner {
             id: row.id,
@@ -100,9 +105,11 @@ pub(super) async fn open(
             ids: super::Ids::default(),
             store: Arc::new(store),
             keyring,
-            signing_keys,
+            signing_keys: ArcSwap::from_pointee(signing_keys),
+            token_algorithm: config.token_algorithm,
+            signing_key_rotation: config.signing_key_rotation,
             statements: super::Statements::new(Arc::clone(&config.policy_key), row.id.to_string()),
-            series: series(metrics, &image),
+            series,
             image: watch::Sender::new(Arc::new(image)),
             directory: super::Directory::new(services),
             roster: super::Roster::new(principals),
@@ -111,6 +118,7 @@ pub(super) async fn open(
             sessions: super::Sessions::default(),
             gates,
             operations: super::Operations::default(),
+            propagation,
             issues: super::Issues::new(timestamp(clock_now)),
             audit_retention: config.audit_retention,
             turns: Arc::default(),
@@ -118,6 +126,7 @@ pub(super) async fn open(
     };
     let resumed = workspace.resume_operations().await;
     resumed.map_err(|source| OpenError::Database { path: database, source })?;
+    workspace.advance_signing_keys().await;
     workspace.prune_operations().await;
     workspace.prune_audit().await;
     Ok(workspace)
@@ -182,74 +191,67 @@ impl Opening<'_> {
         self.config.issuer.as_ref().unwrap_or(&row.issuer)
     }
 
-    /// All signing keys, with a new one if there is none of the configured algorithm.
+    /// All signing keys; on first start one is made, which signs at once.
     async fn signing_keys(&self, issuer: &str) -> Result<SigningKeys, OpenError> {
         let rows = self.store.signing_keys().await.map_err(|error| self.failed(error))?;
-        let mut keys = rows.iter().map(|row| self.unsealed(row)).collect::<Result<Vec<_>, _>>()?;
-        let algorithm = self.config.token_algorithm;
-        if keys.last().is_none_or(|newest| newest.algorithm != algorithm) {
-            keys.push(self.new_signing_key(algorithm, issuer).await?);
+        let mut keys = held_keys(&self.keyring, &rows, &[])?;
+        if keys.is_empty() {
+            keys.push(self.first_signing_key(issuer).await?);
         }
-        // One was made if there was none.
-        SigningKeys::new(keys).ok_or(OpenError::SigningKey(SigningError::Generate(algorithm)))
+        SigningKeys::new(keys).ok_or_else(|| self.failed(StoreError::Corrupt { column: "state" }))
     }
 
-    fn unsealed(&self, row: &SigningKeyRow) -> Result<SigningKey, OpenError> {
-        let pkcs8 =
-            self.keyring.open(signing_key(&row.id), &row.sealed.bytes).map_err(OpenError::MasterKey)?;
-        SigningKey::from_pkcs8(row.algorithm, &pkcs8, row.created_at, row.revision)
-            .map_err(OpenError::SigningKey)
-    }
-
-    async fn new_signing_key(
-        &self,
-        algorithm: TokenAlgorithm,
-        issuer: &str,
-    ) -> Result<SigningKey, OpenError> {
+    async fn first_signing_key(&self, issuer: &str) -> Result<HeldKey, OpenError> {
+        let algorithm = self.config.token_algorithm;
         let pkcs8 = signer::generate(algorithm).map_err(OpenError::SigningKey)?;
-        let created_at = timestamp(self.now);
-        let mut key =
-            SigningKey::from_pkcs8(algorithm, &pkcs8, created_at, 0).map_err(OpenError::SigningKey)?;
+        let since = timestamp(self.now);
+        let key = SigningKey::from_pkcs8(algorithm, &pkcs8, since).map_err(OpenError::SigningKey)?;
+        let (state, longest_lifetime) = (SigningKeyState::Signing { since }, self.config.token_lifetime);
         let row = SigningKeyRow {
             id: key.id.clone(),
             algorithm,
             jwk: key.jwk.to_string(),
             sealed: self.keyring.seal(signing_key(&key.id), &pkcs8).map_err(OpenError::MasterKey)?,
-            created_at,
+            created_at: since,
             revision: 0,
+            state,
+            longest_lifetime,
         };
         let target = AuditTarget::SigningKey(key.id.clone());
-        let details = audit::details([("algorithm", algorithm.as_str().into())]);
+        let details =
+            audit::details([("algorithm", algorithm.as_str().into()), ("state", state.as_str().into())]);
         let change = Change {
-            signing_key: Some(row),
+            signing_keys: vec![SigningKeyWrite::Create(row)],
             entries: vec![self.verification_key(&key, issuer)],
             ..Change::recorded(vec![self.record(AuditAction::SigningKeyCreated, target, details)])
         };
-        key.revision = self.commit(change).await?;
-        tracing::info!(key_id = key.id, algorithm = algorithm.as_str(), "a new signing key");
-        Ok(key)
+        let revision = self.commit(change).await?;
+        tracing::info!(key_id = key.id, algorithm = algorithm.as_str(), "the first signing key");
+        Ok(HeldKey { key: Arc::new(key), state, revision, longest_lifetime })
     }
 
     /// What is held in memory, after the workspace's row and policy say of the signing keys what is configured: issuer and
     /// lifetime may be new.
-    async fn state(&self, keys: &SigningKeys, row: &WorkspaceRow) -> Result<State, OpenError> {
+    async fn state(&self, keys: &mut SigningKeys, row: &WorkspaceRow) -> Result<State, OpenError> {
         let state = self.store.state().await.map_err(|error| self.failed(error))?;
         let is_stored = |write: &EntryWrite| {
             let stored = state.entries.iter().find(|row| row.id == write.id && !row.deleted);
             stored.map(|row| row.content.as_slice()) == write.content.as_deref()
         };
         let issuer = self.issuer(row);
-        let mut entries: Vec<_> = keys.all().map(|key| self.verification_key(key, issuer)).collect();
+        let entries = keys.all().iter().map(|held| self.verification_key(&held.key, issuer));
+        let mut entries: Vec<_> = entries.collect();
         entries.retain(|entry| !is_stored(entry));
         let issuer = (issuer != row.issuer).then(|| issuer.to_owned());
-        if issuer.is_none() && entries.is_empty() {
+        let signing_keys = keys.lengthen(self.config.token_lifetime);
+        if issuer.is_none() && entries.is_empty() && signing_keys.is_empty() {
             return Ok(state);
         }
         if let Some(now) = &issuer {
             tracing::warn!(before = row.issuer, now, "the issuer changes: tokens issued before are refused");
         }
         let audit = vec![self.token_rules_record(row)];
-        self.commit(Change { issuer, entries, ..Change::recorded(audit) }).await?;
+        self.commit(Change { issuer, entries, signing_keys, ..Change::recorded(audit) }).await?;
         self.store.state().await.map_err(|error| self.failed(error))
     }
 
@@ -298,6 +300,29 @@ fn master_key_check() -> Location<'static> {
     Location { table: "workspace", row: "1", column: "master_key_check" }
 }
 
-fn signing_key(id: &str) -> Location<'_> {
+/// Signing keys as they are stored, unsealed. Those that are `known` are not read again.
+pub(super) fn held_keys(
+    keyring: &Keyring,
+    rows: &[SigningKeyRow],
+    known: &[HeldKey],
+) -> Result<Vec<HeldKey>, OpenError> {
+    let held = |row: &SigningKeyRow| {
+        let key = match known.iter().find(|held| held.id() == row.id) {
+            Some(held) => Arc::clone(&held.key),
+            None => Arc::new(unsealed(keyring, row)?),
+        };
+        let SigningKeyRow { state, revision, longest_lifetime, .. } = *row;
+        Ok(HeldKey { key, state, revision, longest_lifetime })
+    };
+    rows.iter().map(held).collect()
+}
+
+fn unsealed(keyring: &Keyring, row: &SigningKeyRow) -> Result<SigningKey, OpenError> {
+    let pkcs8 = keyring.open(signing_key(&row.id), &row.sealed.bytes).map_err(OpenError::MasterKey)?;
+    SigningKey::from_pkcs8(row.algorithm, &pkcs8, row.created_at).map_err(OpenError::SigningKey)
+}
+
+/// Where the private half of a signing key is kept.
+pub(super) fn signing_key(id: &str) -> Location<'_> {
     Location { table: "signing_keys", row: id, column: "sealed" }
 }

@@ -5,11 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use scoregate_authz::{ServiceName, UnixTime, Version};
+use scoregate_authz::{UnixTime, Version};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::domain::{Operation, OperationState, WorkspaceError};
+use super::audit::Origin;
+use super::domain::{Operation, OperationState, OperationTarget, WorkspaceError};
 use super::store::{OperationRow, StoreError};
 use super::{Workspace, timestamp};
 
@@ -87,7 +88,7 @@ impl Operations {
 
 impl Pending {
     /// State and error, for good.
-    fn ending(&self, timeout: Duration) -> (OperationState, Option<String>) {
+    fn ending(&self, default_timeout: Duration) -> (OperationState, Option<String>) {
         if self.missing.is_empty() {
             return (OperationState::Succeeded, None);
         }
@@ -95,7 +96,7 @@ impl Pending {
         let error = format!(
             "{}, but these gates have not confirmed it within {} s and may decide as before until they do: {}",
             self.row.effect,
-            timeout.as_secs_f64(),
+            self.row.timeout.unwrap_or(default_timeout).as_secs_f64(),
             gates.join(", ")
         );
         (OperationState::TimedOut, Some(error))
@@ -141,8 +142,9 @@ impl Workspace {
     /// An operation to be committed with its change, which assigns the revision.
     pub(super) fn new_operation(
         &self,
+        origin: &Origin,
         operation_type: &str,
-        service: &ServiceName,
+        target: OperationTarget,
         effect: String,
     ) -> OperationRow {
         let now = self.now();
@@ -151,17 +153,18 @@ impl Workspace {
             operation_type: operation_type.to_owned(),
             state: OperationState::Running,
             error: None,
-            service: service.clone(),
+            target,
             revision: 0,
             created_at: timestamp(now),
             ended_at: None,
         };
-        OperationRow { operation, effect, waiting_for: self.inner.gates.names(now) }
+        let waiting_for = self.inner.gates.names(now);
+        OperationRow { operation, effect, waiting_for, timeout: origin.patience }
     }
 
     /// Begins to wait for the gates, before the change is published to them.
     pub(super) fn begin_operation(&self, row: OperationRow, version: Version) {
-        let deadline = self.deadline(&row.operation);
+        let deadline = self.deadline(&row);
         let behind = || self.inner.gates.behind(version, self.now());
         self.inner.operations.begin(row, version, deadline, behind);
     }
@@ -225,8 +228,8 @@ impl Workspace {
         }
     }
 
-    fn deadline(&self, operation: &Operation) -> UnixTime {
-        let began = u64::try_from(operation.created_at.as_millisecond()).unwrap_or_default();
-        Duration::from_millis(began) + self.inner.enforcement_timeout
+    fn deadline(&self, row: &OperationRow) -> UnixTime {
+        let began = u64::try_from(row.operation.created_at.as_millisecond()).unwrap_or_default();
+        Duration::from_millis(began) + row.timeout.unwrap_or(self.inner.enforcement_timeout)
     }
 }

@@ -45,8 +45,13 @@ pub(super) fn verification_key_entry(key: &SigningKey, issuer: &str, max_lifetim
         issuer: issuer.to_owned(),
         max_lifetime_seconds: max_lifetime.as_secs(),
     };
-    let id = EntryId { kind: kind(wire::EntryKind::VerificationKey), id: key.id.as_str().into() };
-    EntryWrite { id, name: String::new(), content: Some(verification_key.encode_to_vec()) }
+    let content = Some(verification_key.encode_to_vec());
+    EntryWrite { id: verification_key_id(&key.id), name: String::new(), content }
+}
+
+/// The tombstone of a signing key.
+pub(super) fn verification_key_tombstone(id: &str) -> EntryWrite {
+    EntryWrite { id: verification_key_id(id), name: String::new(), content: None }
 }
 
 /// The auth mode that an entry says, if it is a service's.
@@ -64,6 +69,10 @@ pub(super) fn auth_mode_of(id: &EntryId, content: &[u8]) -> Option<AuthMode> {
 
 fn service_id(uid: &ServiceUid) -> EntryId {
     EntryId { kind: kind(wire::EntryKind::Service), id: uid.as_str().into() }
+}
+
+fn verification_key_id(id: &str) -> EntryId {
+    EntryId { kind: kind(wire::EntryKind::VerificationKey), id: id.into() }
 }
 
 fn kind(kind: wire::EntryKind) -> u32 {

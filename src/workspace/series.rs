@@ -1,13 +1,17 @@
 //! The workspace's own metrics.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use scoregate_authz::AuthMode;
+use scoregate_authz::{AuthMode, UnixTime};
 
 use super::domain::OperationState;
-use crate::metrics::Metrics;
+use super::rotation::unix_time;
+use super::signing_keys::{SigningKeyState, SigningKeys};
+use crate::metrics::{AtomicHistogram, Metrics, OF_CHANGES};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ModeLabels {
@@ -20,7 +24,7 @@ struct StateLabels {
 }
 
 /// Counters and gauges, resolved at the start.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Series {
     disabled: Gauge,
     key: Gauge,
@@ -33,6 +37,11 @@ pub(super) struct Series {
     pub(super) tokens_issued: Counter,
     pub(super) tokens_reused: Counter,
     pub(super) nacks: Counter,
+    /// From a commit to the last ack.
+    pub(super) change_enforced: AtomicHistogram,
+    /// By state, in the order of [`SigningKeyState::WORDS`].
+    signing_keys: [Gauge; 3],
+    signing_key_age: Gauge<f64, AtomicU64>,
     succeeded: Counter,
     timed_out: Counter,
 }
@@ -41,6 +50,8 @@ impl Series {
     pub(super) fn register(metrics: &Metrics) -> Self {
         let services = Family::<ModeLabels, Gauge>::default();
         let operations = Family::<StateLabels, Counter>::default();
+        let signing_keys = Family::<StateLabels, Gauge>::default();
+        let keys_in = |state| signing_keys.get_or_create(&StateLabels { state }).clone();
         let of_mode = |mode: AuthMode| services.get_or_create(&ModeLabels { mode: mode.as_str() }).clone();
         let of_state =
             |state: OperationState| operations.get_or_create(&StateLabels { state: state.as_str() }).clone();
@@ -48,9 +59,18 @@ impl Series {
             disabled: of_mode(AuthMode::Disabled),
             key: of_mode(AuthMode::Key),
             token: of_mode(AuthMode::Token),
+            gates_connected: Gauge::default(),
+            store_up: Gauge::default(),
+            changes: Counter::default(),
+            keys_listed: Counter::default(),
+            tokens_issued: Counter::default(),
+            tokens_reused: Counter::default(),
+            nacks: Counter::default(),
+            change_enforced: AtomicHistogram::new(OF_CHANGES),
+            signing_keys: SigningKeyState::WORDS.map(keys_in),
+            signing_key_age: Gauge::default(),
             succeeded: of_state(OperationState::Succeeded),
             timed_out: of_state(OperationState::TimedOut),
-            ..Self::default()
         };
         series.store_up.set(1);
         metrics.register(|registry| {
@@ -79,9 +99,35 @@ impl Series {
             registry.register("tokens_issued", "Tokens signed", series.tokens_issued.clone());
             registry.register("tokens_reused", "Tokens handed out again", series.tokens_reused.clone());
             registry.register("nacks", "Snapshots and changes that gates refused", series.nacks.clone());
+            registry.register(
+                "change_enforced_seconds",
+                "Time from the commit of a change to the last ack of the gates that were connected then; above 60 s where one \
+                 did not confirm it",
+                series.change_enforced.clone(),
+            );
+            registry.register(
+                "signing_keys",
+                "Signing keys by state: `published` to gates, `signing`, `retired` until their last token has expired",
+                signing_keys,
+            );
+            registry.register(
+                "signing_key_age_seconds",
+                "For how long the present signing key has signed",
+                series.signing_key_age.clone(),
+            );
             registry.register("operations", "Finished operations by state", operations);
         });
         series
+    }
+
+    /// Shows how many signing keys are in each state, and for how long the one that signs does.
+    pub(super) fn show_signing_keys(&self, keys: &SigningKeys, now: UnixTime) {
+        for (gauge, word) in self.signing_keys.iter().zip(SigningKeyState::WORDS) {
+            let count = keys.all().iter().filter(|key| key.state.as_str() == word).count();
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let age = now.saturating_sub(unix_time(keys.signing().state.since()));
+        self.signing_key_age.set(age.as_secs_f64());
     }
 
     /// Services of a mode.

@@ -6,13 +6,14 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use scoregate_authz::{
-    AuthMode, ComputeType, PortRule, ServiceName, ServiceUid, canonical_host, is_path_prefix,
+    AuthMode, ComputeType, PortRule, ServiceName, ServiceUid, UnixTime, canonical_host, is_path_prefix,
 };
 use serde_json::{Map, Value};
 
 use super::audit::{self, AuditAction, AuditRecord, Origin};
 use super::domain::{
-    KeyPair, NewService, Operation, Order, Page, Patch, ServiceFilter, ServiceRecord, WorkspaceError,
+    KeyPair, NewService, Operation, OperationTarget, Order, Page, Patch, ServiceFilter, ServiceRecord,
+    WorkspaceError,
 };
 use super::store::{Change, CommitError, ListPosition, OperationRow, ServiceQuery, ServiceWrite, StoreError};
 use super::{Workspace, keys, policy, timestamp};
@@ -77,7 +78,7 @@ impl Workspace {
         let mut record = self.new_record(new)?;
         let mut change = Change::recorded(vec![self.creation_record(origin, &record)]);
         self.add_creation(&record, &keys, &mut change)?;
-        let operation = self.new_operation("Create", &name, format!("`{name}` has been created"));
+        let operation = self.service_operation(origin, "Create", &name, format!("`{name}` has been created"));
         change.operation = Some(operation.clone());
         let committed = self.commit(turn, change).await.map_err(refusal)?;
         record.revision = committed.revision;
@@ -142,7 +143,7 @@ impl Workspace {
         name: &ServiceName,
         patch: Patch,
     ) -> Result<(ServiceRecord, Operation), WorkspaceError> {
-        let row = self.new_operation("Update", name, format!("`{name}` has been changed"));
+        let row = self.service_operation(origin, "Update", name, format!("`{name}` has been changed"));
         let begun = row.operation.clone();
         let (record, operation) = self.change_service(origin, name.as_str(), patch, Some(row)).await?;
         Ok((record, operation.unwrap_or(begun)))
@@ -187,6 +188,35 @@ impl Workspace {
         Ok((record, committed.operation))
     }
 
+    /// Revokes all tokens of a service that were issued so far. The operation tells when no gate accepts them any more.
+    ///
+    /// # Errors
+    /// There is no service of this name.
+    pub async fn revoke_tokens(&self, origin: &Origin, name: &str) -> Result<Operation, WorkspaceError> {
+        let turn = self.turn(origin).await?;
+        let before = self.service(name).await?;
+        let keys = self.keys_of(&before).await?;
+        let now = self.now();
+        let record = ServiceRecord {
+            tokens_not_before: next_not_before(before.tokens_not_before, now),
+            updated_at: timestamp(now),
+            ..before.clone()
+        };
+        let effect = format!("the tokens of `{}` have been revoked", before.name);
+        let operation = self.service_operation(origin, "RevokeTokens", &before.name, effect);
+        let details = audit::details([("tokensNotBefore", record.tokens_not_before.into())]);
+        let audit = self.service_record(origin, AuditAction::TokensRevoked, &record, details);
+        let change = Change {
+            entries: vec![policy::service_entry(&record, &keys, &self.inner.pepper)],
+            services: vec![ServiceWrite::Update { record: Box::new(record), expected: before.revision }],
+            operation: Some(operation.clone()),
+            ..Change::recorded(vec![audit])
+        };
+        let committed = self.commit(turn, change).await.map_err(refusal)?;
+        self.inner.tokens.forget(&before.uid);
+        Ok(committed.operation.unwrap_or(operation.operation))
+    }
+
     /// Deletes a service; `None` if there was none. Its tokens end with it: they belong to its uid.
     ///
     /// # Errors
@@ -198,8 +228,12 @@ impl Workspace {
     ) -> Result<Option<Operation>, WorkspaceError> {
         let turn = self.turn(origin).await?;
         let Some(record) = self.inner.store.service(name).await? else { return Ok(None) };
-        let operation =
-            self.new_operation("Delete", &record.name, format!("`{}` has been deleted", record.name));
+        let operation = self.service_operation(
+            origin,
+            "Delete",
+            &record.name,
+            format!("`{}` has been deleted", record.name),
+        );
         let details = audit::details([]);
         let audit = self.service_record(origin, AuditAction::ServiceDeleted, &record, details);
         let write = ServiceWrite::Delete {
@@ -217,6 +251,16 @@ impl Workspace {
         self.inner.tokens.forget(&record.uid);
         self.inner.issues.forget_service(&record.uid);
         Ok(Some(committed.operation.unwrap_or(operation.operation)))
+    }
+
+    pub(super) fn service_operation(
+        &self,
+        origin: &Origin,
+        operation_type: &str,
+        service: &ServiceName,
+        effect: String,
+    ) -> OperationRow {
+        self.new_operation(origin, operation_type, OperationTarget::Service(service.clone()), effect)
     }
 
     fn new_record(&self, new: NewService) -> Result<ServiceRecord, WorkspaceError> {
@@ -247,8 +291,7 @@ impl Workspace {
         record.auth_mode =
             before.auth_mode.on_update(before.compute_type, patch.auth.key, patch.auth.token)?;
         if before.auth_mode == AuthMode::Token && record.auth_mode != AuthMode::Token {
-            // Tokens are stamped with whole seconds: those of this second are revoked with the next one.
-            record.tokens_not_before = before.tokens_not_before.max(now.as_secs() + 1);
+            record.tokens_not_before = next_not_before(before.tokens_not_before, now);
         }
         if let Some(description) = patch.description {
             record.description = description;
@@ -273,6 +316,15 @@ impl Workspace {
         record.updated_at = timestamp(now);
         Ok(record)
     }
+}
+
+/// From when on tokens are good again after all of now are revoked.
+///
+/// Tokens are stamped with whole seconds, so that those of this second are revoked with the next one. A new one is stamped
+/// with that second at once: where it is still to come, another revocation needs the one after it.
+fn next_not_before(before: u64, now: UnixTime) -> u64 {
+    let now = now.as_secs();
+    if before > now { before + 1 } else { now + 1 }
 }
 
 fn invalid(field: &str, problem: impl Into<String>) -> WorkspaceError {

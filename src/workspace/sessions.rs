@@ -22,7 +22,7 @@ use super::store::CredentialHash;
 /// The `typ` of a session token's header.
 const SESSION_TYPE: &str = "scoregate-session+jwt";
 /// From issue to expiry.
-const LIFETIME: Duration = Duration::from_hours(1);
+pub(super) const LIFETIME: Duration = Duration::from_hours(1);
 /// The same token is given again as long as it is good for longer than this. Azure's clients ask for two before each of
 /// their requests.
 const LEAST_REMAINING: Duration = Duration::from_mins(30);
@@ -113,7 +113,8 @@ impl Workspace {
     pub fn open_session(&self, credential: &str) -> Result<Option<(Principal, Session)>, WorkspaceError> {
         let holder = self.holder(credential).filter(|(_, principal)| principal.role != Role::Gate);
         let Some((hash, principal)) = holder else { return Ok(None) };
-        let signing_key = self.inner.signing_keys.newest();
+        let signing_keys = self.inner.signing_keys.load();
+        let signing_key = &signing_keys.signing().key;
         let is_fresh = |issued: &Arc<Issued>| {
             let remaining = issued.session.expires_at.saturating_sub(self.now().as_secs());
             issued.signing_key == signing_key.id
@@ -165,7 +166,7 @@ impl Workspace {
         };
         // INVARIANT: a proof that is remembered is asked all that may have changed since.
         let now = self.now();
-        let is_good = self.inner.signing_keys.with_id(&proof.signing_key).is_some()
+        let is_good = self.inner.signing_keys.load().with_id(&proof.signing_key).is_some()
             && (now + CLOCK_STEP).as_secs() >= proof.not_before
             && now.as_secs() < proof.expires_at;
         if is_good { self.inner.roster.with_credential(&proof.credential) } else { None }
@@ -175,7 +176,8 @@ impl Workspace {
         let (message, signature) = token.rsplit_once('.')?;
         let (header, claims) = message.split_once('.')?;
         let header: Header = segment(header)?;
-        let key = self.inner.signing_keys.with_id(&header.kid)?;
+        let keys = self.inner.signing_keys.load();
+        let key = &keys.with_id(&header.kid)?.key;
         // INVARIANT: the algorithm is the key's. The token's word for it is only compared.
         if header.typ != SESSION_TYPE || header.alg != key.algorithm.as_str() {
             return None;

@@ -42,8 +42,6 @@ pub(super) struct SigningKey {
     pub(super) jwk: Value,
     /// When it was made.
     pub(super) created_at: Timestamp,
-    /// The revision that brought it to the gates.
-    pub(super) revision: u64,
     pair: Pair,
 }
 
@@ -52,41 +50,6 @@ enum Pair {
     Es256(EcdsaKeyPair),
     Rs256(RsaKeyPair),
     EdDsa(Ed25519KeyPair),
-}
-
-/// The signing keys of a workspace; there is always one.
-#[derive(Debug)]
-pub(super) struct SigningKeys {
-    oldest: SigningKey,
-    later: Vec<SigningKey>,
-}
-
-impl SigningKeys {
-    /// Takes the keys, oldest first; `None` if there are none.
-    pub(super) fn new(keys: Vec<SigningKey>) -> Option<Self> {
-        let mut keys = keys.into_iter();
-        Some(Self { oldest: keys.next()?, later: keys.collect() })
-    }
-
-    /// All of them, oldest first.
-    pub(super) fn all(&self) -> impl Iterator<Item = &SigningKey> {
-        std::iter::once(&self.oldest).chain(&self.later)
-    }
-
-    /// The newest one.
-    pub(super) fn newest(&self) -> &SigningKey {
-        self.later.last().unwrap_or(&self.oldest)
-    }
-
-    /// The one of an id.
-    pub(super) fn with_id(&self, id: &str) -> Option<&SigningKey> {
-        self.all().find(|key| key.id == id)
-    }
-
-    /// The newest of which something holds; the oldest if it holds of none.
-    pub(super) fn newest_where(&self, holds: impl Fn(&SigningKey) -> bool) -> &SigningKey {
-        self.later.iter().rev().find(|key| holds(key)).unwrap_or(&self.oldest)
-    }
 }
 
 /// The claims of a token. Times are Unix seconds.
@@ -125,11 +88,10 @@ impl SigningKey {
         algorithm: TokenAlgorithm,
         pkcs8: &[u8],
         created_at: Timestamp,
-        revision: u64,
     ) -> Result<Self, SigningError> {
         let pair = Pair::from_pkcs8(algorithm, pkcs8).ok_or(SigningError::Unreadable(algorithm))?;
         let (id, jwk) = pair.describe();
-        Ok(Self { id, algorithm, jwk, created_at, revision, pair })
+        Ok(Self { id, algorithm, jwk, created_at, pair })
     }
 
     /// The signed token of a type: header, claims and signature, in compact form.
@@ -227,7 +189,7 @@ mod tests {
     use std::time::Duration;
 
     fn key(algorithm: TokenAlgorithm) -> SigningKey {
-        SigningKey::from_pkcs8(algorithm, &generate(algorithm).unwrap(), Timestamp::UNIX_EPOCH, 1).unwrap()
+        SigningKey::from_pkcs8(algorithm, &generate(algorithm).unwrap(), Timestamp::UNIX_EPOCH).unwrap()
     }
 
     #[rstest]
@@ -268,7 +230,7 @@ mod tests {
     #[test]
     fn from_pkcs8_of_another_algorithm_is_refused() {
         let pkcs8 = generate(TokenAlgorithm::Es256).unwrap();
-        let refused = SigningKey::from_pkcs8(TokenAlgorithm::EdDsa, &pkcs8, Timestamp::UNIX_EPOCH, 1);
+        let refused = SigningKey::from_pkcs8(TokenAlgorithm::EdDsa, &pkcs8, Timestamp::UNIX_EPOCH);
         assert_eq!(refused.unwrap_err(), SigningError::Unreadable(TokenAlgorithm::EdDsa));
     }
 }

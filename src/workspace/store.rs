@@ -6,6 +6,7 @@
 mod sqlite;
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 use super::audit::{AuditEntry, AuditFilter, AuditRecord};
 use super::domain::{Operation, OperationState, Order, Principal, Role, ServiceRecord};
 use super::keyring::Sealed;
+use super::signing_keys::SigningKeyState;
 
 pub(super) use sqlite::SqliteStore;
 
@@ -74,6 +76,22 @@ pub(super) struct SigningKeyRow {
     pub(super) created_at: Timestamp,
     /// Assigned by the commit.
     pub(super) revision: u64,
+    pub(super) state: SigningKeyState,
+    /// Of the tokens that it may have signed.
+    pub(super) longest_lifetime: Duration,
+}
+
+/// What happens to a signing key.
+#[derive(Debug, Clone)]
+pub(super) enum SigningKeyWrite {
+    Create(SigningKeyRow),
+    Update {
+        id: String,
+        state: SigningKeyState,
+        longest_lifetime: Duration,
+    },
+    /// With its private half.
+    Delete(String),
 }
 
 /// A policy entry as gates get it, or its tombstone.
@@ -132,6 +150,8 @@ pub(super) struct OperationRow {
     pub(super) effect: String,
     /// Gates that were connected when it was committed.
     pub(super) waiting_for: Vec<String>,
+    /// For how long it waits for gates; `None` for the configured time.
+    pub(super) timeout: Option<Duration>,
 }
 
 /// All that one commit changes.
@@ -143,7 +163,7 @@ pub(super) struct Change {
     pub(super) issuer: Option<String>,
     pub(super) services: Vec<ServiceWrite>,
     pub(super) keys: Vec<(ServiceUid, Sealed)>,
-    pub(super) signing_key: Option<SigningKeyRow>,
+    pub(super) signing_keys: Vec<SigningKeyWrite>,
     pub(super) entries: Vec<EntryWrite>,
     pub(super) operation: Option<OperationRow>,
 }
@@ -156,7 +176,7 @@ impl Change {
             issuer: None,
             services: Vec::new(),
             keys: Vec::new(),
-            signing_key: None,
+            signing_keys: Vec::new(),
             entries: Vec::new(),
             operation: None,
         }

@@ -11,4 +11,5 @@ mod restart;
 mod secrets;
 mod services;
 mod sessions;
+mod signing_keys;
 mod tokens;

@@ -33,6 +33,11 @@ impl Tokens {
     pub(super) fn forget(&self, service: &ServiceUid) {
         self.0.retain(|key, _| key.service != *service);
     }
+
+    /// Drops the tokens of a signing key that is gone.
+    pub(super) fn forget_signed_by(&self, key_id: &str) {
+        self.0.retain(|key, _| key.signing_key != key_id);
+    }
 }
 
 impl Workspace {
@@ -56,7 +61,8 @@ impl Workspace {
                 mode: service.auth_mode,
             });
         }
-        let signing_key = self.signing_key();
+        let signing_keys = self.inner.signing_keys.load();
+        let signing_key = &*signing_keys.signing().key;
         if let Some(lifetime) = lifetime {
             let token = self.sign_token(&service, principal, signing_key, lifetime)?;
             self.note_issue(&token.issue, principal);
@@ -83,7 +89,8 @@ impl Workspace {
     /// The public keys that prove its tokens, as a JSON Web Key Set (RFC 7517, section 5).
     #[must_use]
     pub fn jwks(&self) -> serde_json::Value {
-        let keys: Vec<_> = self.inner.signing_keys.all().map(|key| key.jwk.clone()).collect();
+        let keys = self.inner.signing_keys.load();
+        let keys: Vec<_> = keys.all().iter().map(|held| held.key.jwk.clone()).collect();
         serde_json::json!({ "keys": keys })
     }
 
@@ -98,18 +105,6 @@ impl Workspace {
             }
             _ => Ok(()),
         }
-    }
-
-    /// The newest key, once the gates had time to learn it and all that are connected did.
-    fn signing_key(&self) -> &SigningKey {
-        self.inner.signing_keys.newest_where(|key| self.is_known_to_gates(key))
-    }
-
-    fn is_known_to_gates(&self, key: &SigningKey) -> bool {
-        let version = scoregate_authz::Version { revision: key.revision, ..self.image().version() };
-        let made = u64::try_from(key.created_at.as_millisecond()).unwrap_or_default();
-        let had_time = self.now() >= Duration::from_millis(made) + self.inner.enforcement_timeout;
-        had_time && self.inner.gates.behind(version, self.now()).is_empty()
     }
 
     fn is_fresh(&self, token: &IssuedToken) -> bool {

@@ -203,6 +203,7 @@ fn config(data_dir: &std::path::Path) -> WorkspaceConfig {
             keys: HashMap::from([("test".to_owned(), zeroize::Zeroizing::new([9; 32]))]),
         },
         enforcement_timeout: Duration::from_secs(10),
+        signing_key_rotation: Some(Duration::from_hours(30 * 24)),
         audit_retention: Some(Duration::from_hours(400 * 24)),
         tls: None,
     }

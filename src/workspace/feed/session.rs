@@ -14,7 +14,7 @@ use super::messages;
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::shutdown::Shutdown;
 use crate::workspace::domain::Principal;
-use crate::workspace::gates::ConnectedGate;
+use crate::workspace::gates::{ConnectedGate, GateNack};
 use crate::workspace::image::Image;
 use crate::workspace::{Workspace, timestamp};
 use wire::gate_message::Message as GateMessage;
@@ -47,7 +47,7 @@ impl<'a> Session<'a> {
     /// Serves a gate, and says why it ended.
     pub(super) async fn run(
         workspace: Workspace,
-        principal: Principal,
+        (principal, remote): (Principal, String),
         mut incoming: Streaming<wire::GateMessage>,
         outgoing: &'a Outgoing,
         shutdown: &Shutdown,
@@ -67,7 +67,7 @@ impl<'a> Session<'a> {
             workspace,
         };
         let end = CancellationToken::new();
-        if !session.register(&principal, hello, held, end.clone()).await {
+        if !session.register((&principal, remote), hello, held, end.clone()).await {
             return Status::already_exists(
                 "another principal's gate is connected under this name: set `gate.name`",
             );
@@ -92,7 +92,7 @@ impl<'a> Session<'a> {
 
     async fn register(
         &self,
-        principal: &Principal,
+        (principal, remote): (&Principal, String),
         hello: wire::Hello,
         held: Option<Version>,
         end: CancellationToken,
@@ -101,17 +101,21 @@ impl<'a> Session<'a> {
             gate = self.gate,
             connection = self.connection,
             principal = principal.name,
+            remote,
             version = hello.version,
             holds = held.map(tracing::field::display),
             "a gate has opened the feed"
         );
         let inner = &self.workspace.inner;
+        let now = timestamp(self.workspace.now());
         let gate = ConnectedGate {
             version: hello.version,
             principal: principal.name.clone(),
+            remote,
             connection: self.connection,
             enforces: held,
-            since: timestamp(self.workspace.now()),
+            since: now,
+            enforces_since: now,
             last_nack: None,
             end,
         };
@@ -125,6 +129,9 @@ impl<'a> Session<'a> {
         self.remember().await;
         self.workspace.count_gates();
         inner.operations.joined(&self.gate, held);
+        if let Some(held) = held {
+            inner.propagation.acknowledged(&self.gate, held, self.workspace.now());
+        }
         self.workspace.end_due_operations().await;
         true
     }
@@ -141,7 +148,7 @@ impl<'a> Session<'a> {
 
     async fn forget(&self) {
         let Workspace { inner } = &self.workspace;
-        let was_there = inner.gates.disconnect(&self.gate, self.connection);
+        let was_there = inner.gates.disconnect(&self.gate, self.connection, self.workspace.now());
         if was_there && self.workspace.store_problem().is_none() {
             let stored = inner.store.forget_gate(&self.gate, self.connection).await;
             let _ = stored.inspect_err(|error| self.workspace.note_failure(error));
@@ -173,8 +180,10 @@ impl<'a> Session<'a> {
             tracing::warn!(gate = self.gate, %version, %sent, "a gate acknowledges what it was not sent");
             return;
         }
-        if self.workspace.inner.gates.acknowledged(&self.gate, self.connection, version) {
-            self.workspace.inner.operations.acknowledged(&self.gate, version);
+        let (inner, now) = (&self.workspace.inner, self.workspace.now());
+        if inner.gates.acknowledged(&self.gate, self.connection, version, now) {
+            inner.operations.acknowledged(&self.gate, version);
+            inner.propagation.acknowledged(&self.gate, version, now);
             self.workspace.end_due_operations().await;
         }
     }
@@ -184,7 +193,8 @@ impl<'a> Session<'a> {
         let reason: String = nack.reason.chars().take(MAX_REASON).collect();
         tracing::warn!(gate = self.gate, %version, reason, "a gate refuses what it was sent: it gets all anew");
         self.workspace.inner.series.nacks.inc();
-        self.workspace.inner.gates.refused(&self.gate, self.connection, version, reason);
+        let nack = GateNack { version, reason, at: timestamp(self.workspace.now()) };
+        self.workspace.inner.gates.refused(&self.gate, self.connection, nack);
         self.nacked.notify_one();
     }
 
@@ -250,7 +260,7 @@ impl<'a> Session<'a> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        self.workspace.inner.gates.disconnect(&self.gate, self.connection);
+        self.workspace.inner.gates.disconnect(&self.gate, self.connection, self.workspace.now());
         self.workspace.count_gates();
     }
 }

@@ -35,6 +35,8 @@ pub(super) enum Group {
     Validation,
     Models,
     Principals,
+    SigningKeys,
+    Gates,
     Workspace,
     Discovery,
     OnlineEndpoints,
@@ -42,13 +44,15 @@ pub(super) enum Group {
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Services,
         Self::Credentials,
         Self::Operations,
         Self::Validation,
         Self::Models,
         Self::Principals,
+        Self::SigningKeys,
+        Self::Gates,
         Self::Workspace,
         Self::Discovery,
         Self::OnlineEndpoints,
@@ -63,6 +67,8 @@ impl Group {
             Self::Validation => "validation",
             Self::Models => "models",
             Self::Principals => "principals",
+            Self::SigningKeys => "signing keys",
+            Self::Gates => "gates",
             Self::Workspace => "workspace",
             Self::Discovery => "discovery",
             Self::OnlineEndpoints => "online endpoints",
@@ -78,6 +84,8 @@ impl Group {
             Self::Validation => "Whether a change would be carried out. Nothing is changed.",
             Self::Models => "Stand-ins: a workspace keeps no models, and Azure's clients want to name them.",
             Self::Principals => "Who may do what in the workspace.",
+            Self::SigningKeys => "What tokens are signed with.",
+            Self::Gates => "Who enforces policy.",
             Self::Workspace => "The workspace itself.",
             Self::Discovery => "What clients and verifiers of tokens ask for before they have a credential.",
             Self::OnlineEndpoints => "The services once more, as Azure's SDK v2 sees them.",
@@ -142,6 +150,13 @@ impl Description {
     pub(super) fn query_number(self, name: &'static str, minimum: u8, text: &'static str) -> Self {
         let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(minimum)).build();
         self.parameter(ParameterIn::Query, name, schema.into(), text)
+    }
+
+    /// A change that gates have to confirm, for which a client may say how long it waits.
+    pub(super) fn waits(self) -> Self {
+        let text = "`wait=60`: for how many seconds the operation waits for gates (RFC 7240), 600 at most, in place of \
+            `workspace.enforcement_timeout`. Anything else is ignored.";
+        self.parameter(ParameterIn::Header, "Prefer", String::schema(), text)
     }
 
     fn parameter(mut self, place: ParameterIn, name: &str, schema: RefOr<Schema>, text: &str) -> Self {

@@ -268,6 +268,7 @@ fn workspace_status(error: &WorkspaceError) -> StatusCode {
     match error {
         WorkspaceError::UnknownService(_)
         | WorkspaceError::UnknownPrincipal(_)
+        | WorkspaceError::UnknownSigningKey(_)
         | WorkspaceError::UnknownOperation(_) => StatusCode::NOT_FOUND,
         WorkspaceError::PrincipalGone(_) => StatusCode::UNAUTHORIZED,
         WorkspaceError::ServiceExists(_)

@@ -16,7 +16,8 @@ use super::Api;
 use super::access::{Endpoint, Name};
 use super::description::{Description, Group, words};
 use super::error::ApiError;
-use crate::workspace::{Operation, OperationState, Role};
+use super::signing_keys;
+use crate::workspace::{Operation, OperationState, OperationTarget, Role};
 
 /// How long a request for an operation waits for its end. A gate confirms within milliseconds, and Azure's clients look
 /// again only after 5 s.
@@ -52,7 +53,7 @@ pub(super) struct OperationObject {
     created_time: String,
     #[schema(format = DateTime, required)]
     end_time: Option<String>,
-    /// The service's URL.
+    /// The URL of the service or the signing key.
     resource_location: String,
     /// What happened so far: `yyyymmddHHMMSS|text`, separated by `#`.
     streaming_operation_log: String,
@@ -113,20 +114,23 @@ fn operation_object(api: &Api, operation: &Operation, offset: usize) -> Operatio
         error: OperationError::of(operation),
         created_time: operation.created_at.to_string(),
         end_time: operation.ended_at.map(|time| time.to_string()),
-        resource_location: format!("{}/services/{}", api.workspace_url(), operation.service),
+        resource_location: match &operation.target {
+            OperationTarget::Service(name) => format!("{}/services/{name}", api.workspace_url()),
+            OperationTarget::SigningKey(id) => format!("{}{}/{id}", api.urls.base, signing_keys::PATH),
+        },
         streaming_operation_log: log(operation).chars().skip(offset).collect(),
     }
 }
 
 /// What happened so far, as Azure's clients show it while they wait: `yyyymmddHHMMSS|text`, separated by `#`.
 fn log(operation: &Operation) -> String {
-    let service = &operation.service;
+    let target = &operation.target;
     let begun = match operation.operation_type.as_str() {
         "Create" => format!(
-            "{service} is registered with its authentication; scoregate builds no image and starts no pod: the model \
+            "{target} is registered with its authentication; scoregate builds no image and starts no pod: the model \
              server runs behind your own Envoy"
         ),
-        _ => format!("the change of {service} is committed; the gates are to confirm it"),
+        _ => format!("the change of {target} is committed; the gates are to confirm it"),
     };
     let mut log = log_line(operation.created_at, &begun);
     if let Some(time) = operation.ended_at {
@@ -150,7 +154,7 @@ mod tests {
             operation_type: "Create".into(),
             state: OperationState::Running,
             error: error.map(str::to_owned),
-            service: "svc".parse().unwrap(),
+            target: OperationTarget::Service("svc".parse().unwrap()),
             revision: 1,
             created_at: "2024-05-01T10:00:00Z".parse().unwrap(),
             ended_at,

@@ -9,6 +9,7 @@ mod list_keys;
 mod logs;
 mod read;
 mod regenerate_key;
+mod revoke_tokens;
 mod update;
 mod validate;
 
@@ -31,6 +32,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         issue_token::endpoint(),
         logs::endpoint(),
         issues::endpoint(),
+        revoke_tokens::endpoint(),
     ];
     endpoints.extend(validate::endpoints());
     endpoints

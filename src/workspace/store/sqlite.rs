@@ -219,8 +219,8 @@ impl Store for SqliteStore {
 
     async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>, StoreError> {
         let query = sqlx::query(
-            "SELECT kid, algorithm, jwk, master_key_id, sealed, created_at, revision FROM signing_keys \
-             ORDER BY revision",
+            "SELECT kid, algorithm, jwk, master_key_id, sealed, created_at, revision, state, since, until, \
+             longest_lifetime FROM signing_keys ORDER BY revision",
         );
         query.fetch_all(&self.readers).await?.iter().map(rows::signing_key).collect()
     }

@@ -76,7 +76,7 @@ async fn each_change_leaves_one_record() {
     workspace.reset_owner(&Origin::local()).await.unwrap();
     insta::assert_snapshot!(lines(&workspace).await, @r#"
     1 local workspace_founded workspace at 0 {}
-    2 local signing_key_created signing_key at 1 {"algorithm":"ES256"}
+    2 local signing_key_created signing_key at 1 {"algorithm":"ES256","state":"signing"}
     3 local principal_created principal owner at - {"role":"owner"}
     4 ci service_created service svc at 2 {"authMode":"key","computeType":"AKS"}
     5 ci service_created service open at 3 {"authMode":"disabled","computeType":"AKS","opened":true}
@@ -147,11 +147,11 @@ async fn what_the_configuration_changes_is_recorded_once() {
     let text = lines(&workspace).await.replace(&workspace.id().to_string(), "{id}");
     insta::assert_snapshot!(text, @r#"
     1 local workspace_founded workspace at 0 {}
-    2 local signing_key_created signing_key at 1 {"algorithm":"ES256"}
+    2 local signing_key_created signing_key at 1 {"algorithm":"ES256","state":"signing"}
     3 local token_lifetime_changed workspace at 2 {"tokenLifetimeSeconds":21600}
     4 local issuer_changed workspace at 3 {"issuer":{"after":"https://issuer.example","before":"https://{id}.scoregate.invalid"},"tokenLifetimeSeconds":21600}
     5 local issuer_changed workspace at 4 {"issuer":{"after":"https://other.example","before":"https://issuer.example"},"tokenLifetimeSeconds":43200}
-    6 local signing_key_created signing_key at 5 {"algorithm":"EdDSA"}
+    6 local signing_key_created signing_key at 5 {"algorithm":"EdDSA","state":"published"}
     "#);
 }
 

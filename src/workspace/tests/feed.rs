@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use rstest::rstest;
 use scoregate_authz::{Slot, Version};
 use secrecy::ExposeSecret;
@@ -8,7 +9,7 @@ use tonic::Code;
 
 use super::fixture::{Fixture, Served, TestGate, flags, new_service, now, until};
 use crate::proto::scoregate::policy::v1 as wire;
-use crate::workspace::{NewKey, NewService, Origin, Patch, Role};
+use crate::workspace::{NewKey, NewService, Origin, Patch, Presence, Role, timestamp};
 use wire::gate_message::Message as GateMessage;
 use wire::workspace_message::Message;
 
@@ -161,7 +162,7 @@ async fn a_refused_change_is_followed_by_a_complete_snapshot() {
     gate.say(GateMessage::Nack(nack)).await;
     assert!(matches!(gate.take().await, Message::SnapshotPart(_)));
     let status = served.workspace.gates().remove(0);
-    assert_eq!(status.last_nack.unwrap().1, "the state hash differs");
+    assert_eq!(status.last_nack.unwrap().reason, "the state hash differs");
     served.stop().await;
 }
 
@@ -345,5 +346,91 @@ async fn many_changes_reach_a_gate_in_order_and_without_gaps() {
     gate.follow_to(61).await;
     assert_eq!(writer.await.unwrap(), gate.version().revision);
     served_state_is(&served, &gate);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn known_gates_say_who_enforces_what() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let workspace = &served.workspace;
+    let mut gate = served.gate("behind").await;
+    gate.take().await;
+    gate.ack().await;
+    until("it has confirmed", async || workspace.gates()[0].enforces.is_some()).await;
+    let connected_at = timestamp(now(&fixture));
+    fixture.clock.advance(Duration::from_secs(5));
+    for name in ["first", "second"] {
+        workspace.create_service(&Origin::local(), new_service(name)).await.unwrap();
+        fixture.clock.advance(Duration::from_secs(5));
+    }
+    let nack = wire::Nack { epoch: 1, revision: 3, reason: "no".to_owned() };
+    gate.say(GateMessage::Nack(nack)).await;
+    until("it has refused", async || workspace.gates()[0].last_nack.is_some()).await;
+    let status = workspace.known_gates().remove(0);
+    assert_eq!(status.presence, Presence::Connected { since: connected_at });
+    assert_eq!((status.version.as_deref(), status.principal.as_deref()), (Some("test"), Some("gate-0")));
+    assert!(status.remote.unwrap().starts_with("127.0.0.1:"));
+    assert_eq!((status.enforces, status.enforces_since), (Some(gate.version()), Some(connected_at)));
+    assert_eq!(
+        (status.lacks, status.behind_since),
+        (Some(2), Some(connected_at + SignedDuration::from_secs(5)))
+    );
+    assert_eq!(status.last_nack.unwrap().at, timestamp(now(&fixture)));
+
+    drop(gate);
+    until("it is away", async || workspace.gates().is_empty()).await;
+    let away = workspace.known_gates().remove(0);
+    assert_eq!(away.presence, Presence::Away { since: timestamp(now(&fixture)) });
+    assert_eq!(away.lacks, Some(2));
+    fixture.clock.advance(Duration::from_secs(300));
+    assert!(workspace.known_gates().is_empty());
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn gates_from_before_a_restart_are_expected() {
+    let fixture = Fixture::new();
+    let before = Served::start(&fixture).await;
+    let mut gate = before.gate("g").await;
+    gate.take().await;
+    until("it is noted", async || !before.workspace.gates().is_empty()).await;
+    before.stop().await;
+    let after = fixture.open().await;
+    let expected = after.known_gates().remove(0);
+    let until = timestamp(now(&fixture) + Duration::from_secs(30));
+    assert_eq!((expected.name.as_str(), expected.presence), ("g", Presence::Expected { until }));
+    assert_eq!((expected.version, expected.enforces), (None, None));
+}
+
+#[tokio::test]
+async fn the_time_from_a_commit_to_the_last_ack_is_measured() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let workspace = &served.workspace;
+    let mut gates = [served.gate("a").await, served.gate("b").await];
+    for gate in &mut gates {
+        gate.take().await;
+        gate.ack().await;
+    }
+    let count = || fixture.metrics_line("scoregate_workspace_change_enforced_seconds_count");
+    let name = "scoregate_workspace_change_enforced_seconds_count";
+    let (made, _) = workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    for (gate, (delay, counted)) in gates.iter_mut().zip([(15, 0), (75, 1)]) {
+        gate.follow_to(made.revision).await;
+        fixture.clock.advance(Duration::from_millis(delay));
+        gate.ack().await;
+        until("the ack is in", async || {
+            let version = Some(gate.version());
+            workspace.gates().iter().filter(|status| status.enforces == version).count() == counted + 1
+        })
+        .await;
+        assert_eq!(count(), format!("{name} {counted}"));
+    }
+    let bucket = |le: &str| {
+        let name = format!("scoregate_workspace_change_enforced_seconds_bucket{{le=\"{le}\"}}");
+        fixture.metrics_line(&name).rsplit(' ').next().unwrap().to_owned()
+    };
+    assert_eq!((bucket("0.05"), bucket("0.1")), ("0".to_owned(), "1".to_owned()));
     served.stop().await;
 }

@@ -104,6 +104,7 @@ fn config(data_dir: PathBuf) -> WorkspaceConfig {
         policy_key: Arc::new(PolicyKey::from_pem(&PolicyKey::generate().unwrap()).unwrap()),
         master_keys: master_keys(&[("m1", 1)]),
         enforcement_timeout: Duration::from_secs(10),
+        signing_key_rotation: Some(Duration::from_hours(30 * 24)),
         audit_retention: Some(Duration::from_hours(400 * 24)),
         tls: None,
     }

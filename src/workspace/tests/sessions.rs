@@ -209,7 +209,8 @@ async fn a_claim_that_is_not_as_it_should_be_is_refused(#[case] claim: &str, #[c
     let fixture = Fixture::new();
     let (workspace, reader, _, token) = with_session(&fixture).await;
     workspace.create_principal(&Origin::local(), "olga", Role::Owner).await.unwrap();
-    let signing_key = workspace.inner.signing_keys.newest();
+    let signing_keys = workspace.inner.signing_keys.load_full();
+    let signing_key = &signing_keys.signing().key;
     let mut claims = segment(&token, 1);
     let same = signing_key.sign(TYPE, &claims).unwrap();
     assert_eq!(workspace.authenticate_client(&same), Some(reader), "signed anew as it is");
@@ -227,7 +228,8 @@ async fn a_claim_that_is_not_as_it_should_be_is_refused(#[case] claim: &str, #[c
 async fn another_type_is_refused(#[case] token_type: &str) {
     let fixture = Fixture::new();
     let (workspace, _, _, token) = with_session(&fixture).await;
-    let forged = workspace.inner.signing_keys.newest().sign(token_type, &segment(&token, 1)).unwrap();
+    let forged =
+        workspace.inner.signing_keys.load().signing().key.sign(token_type, &segment(&token, 1)).unwrap();
     assert_eq!(workspace.authenticate_client(&forged), None);
 }
 

@@ -8,7 +8,9 @@ use scoregate_authz::{AuthMode, TokenAlgorithm};
 use serde_json::{Value, json};
 
 use super::fixture::{Fixture, START, Served, flags, new_service, now};
-use crate::workspace::{NewService, Origin, Patch, Principal, Role, Workspace, WorkspaceError};
+use crate::workspace::{
+    NewService, OperationState, Origin, Patch, Principal, Role, Workspace, WorkspaceError,
+};
 
 const HOUR: u64 = 3600;
 
@@ -190,5 +192,38 @@ async fn t107_a_new_signing_key_is_used_when_the_gates_have_it() {
     let new_token = issue(&served.workspace, "first").await;
     assert_eq!(gate.decide("first", &new_token, now(&fixture)), "ok");
     assert_eq!(gate.decide("first", &old_token, now(&fixture)), "ok");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn t102_revoked_tokens_are_refused_by_every_gate_when_the_operation_has_ended() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let workspace = &served.workspace;
+    let (made, _) = workspace.create_service(&Origin::local(), token_service("first")).await.unwrap();
+    workspace.create_service(&Origin::local(), token_service("other")).await.unwrap();
+    let mut gate = served.gate("g").await;
+    gate.follow_to(made.revision).await;
+    gate.ack().await;
+    let (mut revoked, others) = (Vec::new(), issue(workspace, "other").await);
+    // Again and again within one second: each time all that were issued before.
+    for _ in 0..3 {
+        revoked.push(issue(workspace, "first").await);
+        let operation = workspace.revoke_tokens(&Origin::local(), "first").await.unwrap();
+        assert_eq!(operation.state, OperationState::Running);
+        gate.follow_to(operation.revision).await;
+        gate.ack().await;
+        super::fixture::until("it is enforced", async || {
+            workspace.operation(operation.id).await.unwrap().state == OperationState::Succeeded
+        })
+        .await;
+        let later = now(&fixture) + Duration::from_secs(4);
+        assert!(revoked.iter().all(|token| gate.decide("first", token, later) == "revoked"));
+        assert_eq!(gate.decide("first", &issue(workspace, "first").await, later), "ok");
+        assert_eq!(gate.decide("other", &others, later), "ok");
+    }
+    assert_eq!(workspace.service("first").await.unwrap().tokens_not_before, START + 3);
+    let unknown = workspace.revoke_tokens(&Origin::local(), "none").await.unwrap_err();
+    assert!(matches!(unknown, WorkspaceError::UnknownService(_)), "{unknown}");
     served.stop().await;
 }

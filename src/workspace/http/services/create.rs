@@ -19,6 +19,7 @@ pub(super) fn endpoint() -> Endpoint {
     let description = Description::new(Group::Services, "createService", "Make a service")
         .detail("It can be read at once. With `overwrite`, a service of this name is changed instead and keeps its keys.")
         .body::<NewServiceBody>("The service. Members that are not known are ignored.")
+        .waits()
         .accepted("It is there; the operation ends when every connected gate knows it.")
         .refusal(StatusCode::CONFLICT, "The name is taken, or another service is at this host and path.");
     Endpoint::in_workspace(MethodFilter::POST, "/services", Role::Contributor, create, description)

@@ -16,6 +16,7 @@ pub(super) fn endpoint() -> Endpoint {
     let description = Description::new(Group::Services, "deleteService", "Delete a service")
         .detail("A service that is made again under its name accepts none of its keys and tokens.")
         .path("name", "The service's name.")
+        .waits()
         .accepted("It is gone; the operation ends when every connected gate refuses its callers.")
         .empty_answer(StatusCode::NO_CONTENT, "There was none.");
     Endpoint::in_workspace(MethodFilter::DELETE, "/services/{name}", Role::Contributor, delete, description)

@@ -25,6 +25,7 @@ pub(super) fn endpoint() -> Endpoint {
         .detail("The other key works throughout.")
         .path("name", "The service's name.")
         .body::<RegenerateKeyRequest>("Which key, and by what.")
+        .waits()
         .accepted("It is replaced; the operation ends when every connected gate refuses the old key.")
         .refusal(StatusCode::NOT_FOUND, "No service has this name.");
     Endpoint::in_workspace(MethodFilter::POST, path, Role::Contributor, regenerate_key, description)

@@ -24,6 +24,7 @@ pub(super) fn endpoint() -> Endpoint {
         .path("name", "The service's name.")
         .patch_body::<json_patch::JsonPatch>("The subset of RFC 6902 that Azure's clients write.")
         .answer::<ServiceObject>(StatusCode::OK, "Every connected gate enforces the change.")
+        .waits()
         .accepted("It is changed, but a gate has not confirmed it within 2 s.")
         .refusal(StatusCode::NOT_FOUND, "No service has this name.")
         .refusal(StatusCode::CONFLICT, "Another service is at this host and path.");

@@ -1,6 +1,7 @@
 //! Rows to values and back. A value that cannot be one is an error that names its column, never a default.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use scoregate_authz::{AuthMode, EntryId, TokenAlgorithm, Version};
@@ -10,8 +11,9 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::workspace::audit::{AuditEntry, AuditRecord, AuditTarget, Origin};
-use crate::workspace::domain::{Operation, OperationState, Principal, ServiceRecord};
+use crate::workspace::domain::{Operation, OperationState, OperationTarget, Principal, ServiceRecord};
 use crate::workspace::keyring::Sealed;
+use crate::workspace::signing_keys::SigningKeyState;
 use crate::workspace::store::{
     CredentialHash, EntryRow, IssuingRow, OperationRow, SigningKeyRow, StoreError, WorkspaceRow,
 };
@@ -111,7 +113,29 @@ pub(super) fn signing_key(row: &SqliteRow) -> Result<SigningKeyRow, StoreError> 
         sealed: Sealed { master_key_id: row.try_get("master_key_id")?, bytes: row.try_get("sealed")? },
         created_at: time(row, "created_at")?,
         revision: unsigned(row, "revision")?,
+        state: signing_key_state(row)?,
+        longest_lifetime: Duration::from_secs(unsigned(row, "longest_lifetime")?),
     })
+}
+
+fn signing_key_state(row: &SqliteRow) -> Result<SigningKeyState, StoreError> {
+    let since = time(row, "since")?;
+    Ok(match row.try_get("state")? {
+        "published" => SigningKeyState::Published { since, signs_from: time(row, "until")? },
+        "signing" => SigningKeyState::Signing { since },
+        "retired" => SigningKeyState::Retired { since, until: time(row, "until")? },
+        _ => return Err(StoreError::Corrupt { column: "state" }),
+    })
+}
+
+/// `until` as it is stored.
+pub(super) fn until(state: SigningKeyState) -> Option<i64> {
+    match state {
+        SigningKeyState::Signing { .. } => None,
+        SigningKeyState::Published { signs_from: until, .. } | SigningKeyState::Retired { until, .. } => {
+            Some(millis(until))
+        }
+    }
 }
 
 pub(super) fn entry(row: &SqliteRow) -> Result<EntryRow, StoreError> {
@@ -136,18 +160,27 @@ pub(super) fn operation(row: &SqliteRow) -> Result<Operation, StoreError> {
         operation_type: row.try_get("operation_type")?,
         state: word(row, "state", &states, OperationState::as_str)?,
         error: row.try_get("error")?,
-        service: parsed(row, "service")?,
+        target: operation_target(row)?,
         revision: unsigned(row, "revision")?,
         created_at: time(row, "created_at")?,
         ended_at: ended.map(|_| time(row, "ended_at")).transpose()?,
     })
 }
 
+fn operation_target(row: &SqliteRow) -> Result<OperationTarget, StoreError> {
+    Ok(match row.try_get("signing_key")? {
+        Some(id) => OperationTarget::SigningKey(id),
+        None => OperationTarget::Service(parsed(row, "service")?),
+    })
+}
+
 pub(super) fn operation_row(row: &SqliteRow) -> Result<OperationRow, StoreError> {
+    let timeout: Option<i64> = row.try_get("timeout")?;
     Ok(OperationRow {
         operation: operation(row)?,
         effect: row.try_get("effect")?,
         waiting_for: decoded(row, "waiting_for")?,
+        timeout: timeout.map(|_| unsigned(row, "timeout").map(Duration::from_millis)).transpose()?,
     })
 }
 
@@ -161,6 +194,7 @@ pub(super) fn audit_entry(row: &SqliteRow) -> Result<AuditEntry, StoreError> {
         since: None,
         remote: row.try_get("remote")?,
         request_id: request_id.map(|_| parsed(row, "request_id")).transpose()?,
+        patience: None,
     };
     Ok(AuditEntry {
         sequence: unsigned(row, "sequence")?,

@@ -6,10 +6,11 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 use super::audit;
 use super::rows::{self, integer, json, millis};
 use crate::workspace::audit::AuditRecord;
-use crate::workspace::domain::ServiceRecord;
+use crate::workspace::domain::{OperationTarget, ServiceRecord};
 use crate::workspace::keyring::Sealed;
 use crate::workspace::store::{
-    Change, CommitError, EntryWrite, OperationRow, ServiceWrite, SigningKeyRow, StoreError, WorkspaceRow,
+    Change, CommitError, EntryWrite, OperationRow, ServiceWrite, SigningKeyRow, SigningKeyWrite, StoreError,
+    WorkspaceRow,
 };
 
 pub(super) type Tx = Transaction<'static, Sqlite>;
@@ -35,8 +36,8 @@ pub(super) async fn commit(
     for (uid, sealed) in change.keys {
         write_keys(&mut tx, &uid, sealed).await?;
     }
-    if let Some(key) = change.signing_key {
-        insert_signing_key(&mut tx, key, version.revision).await?;
+    for key in change.signing_keys {
+        write_signing_key(&mut tx, key, version.revision).await?;
     }
     for entry in change.entries {
         write_entry(&mut tx, entry, version.revision).await?;
@@ -230,10 +231,33 @@ async fn write_keys(tx: &mut Tx, uid: &ServiceUid, sealed: Sealed) -> Result<(),
     Ok(())
 }
 
+async fn write_signing_key(tx: &mut Tx, key: SigningKeyWrite, revision: u64) -> Result<(), StoreError> {
+    match key {
+        SigningKeyWrite::Create(key) => insert_signing_key(tx, key, revision).await,
+        SigningKeyWrite::Update { id, state, longest_lifetime } => {
+            sqlx::query(
+                "UPDATE signing_keys SET state = ?, since = ?, until = ?, longest_lifetime = ? WHERE kid = ?",
+            )
+            .bind(state.as_str())
+            .bind(millis(state.since()))
+            .bind(rows::until(state))
+            .bind(integer(longest_lifetime.as_secs()))
+            .bind(id)
+            .execute(&mut **tx)
+            .await?;
+            Ok(())
+        }
+        SigningKeyWrite::Delete(id) => {
+            sqlx::query("DELETE FROM signing_keys WHERE kid = ?").bind(id).execute(&mut **tx).await?;
+            Ok(())
+        }
+    }
+}
+
 async fn insert_signing_key(tx: &mut Tx, key: SigningKeyRow, revision: u64) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO signing_keys (kid, algorithm, jwk, master_key_id, sealed, created_at, revision) \
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO signing_keys (kid, algorithm, jwk, master_key_id, sealed, created_at, revision, state, since, \
+         until, longest_lifetime) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(key.id)
     .bind(key.algorithm.as_str())
@@ -242,6 +266,10 @@ async fn insert_signing_key(tx: &mut Tx, key: SigningKeyRow, revision: u64) -> R
     .bind(key.sealed.bytes)
     .bind(millis(key.created_at))
     .bind(integer(revision))
+    .bind(key.state.as_str())
+    .bind(millis(key.state.since()))
+    .bind(rows::until(key.state))
+    .bind(integer(key.longest_lifetime.as_secs()))
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -266,21 +294,27 @@ async fn write_entry(tx: &mut Tx, entry: EntryWrite, revision: u64) -> Result<()
 }
 
 async fn insert_operation(tx: &mut Tx, row: OperationRow, revision: u64) -> Result<(), StoreError> {
-    let OperationRow { operation, effect, waiting_for } = row;
+    let OperationRow { operation, effect, waiting_for, timeout } = row;
+    let (service, signing_key) = match operation.target {
+        OperationTarget::Service(name) => (name.to_string(), None),
+        OperationTarget::SigningKey(id) => (String::new(), Some(id)),
+    };
     sqlx::query(
         "INSERT INTO operations (id, operation_type, state, error, service, revision, effect, waiting_for, \
-         created_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         created_at, ended_at, signing_key, timeout) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(operation.id.to_string())
     .bind(operation.operation_type)
     .bind(operation.state.as_str())
     .bind(operation.error)
-    .bind(operation.service.as_str())
+    .bind(service)
     .bind(integer(revision))
     .bind(effect)
     .bind(json(&waiting_for)?)
     .bind(millis(operation.created_at))
     .bind(operation.ended_at.map(millis))
+    .bind(signing_key)
+    .bind(timeout.map(|timeout| integer(timeout.as_millis().try_into().unwrap_or(u64::MAX))))
     .execute(&mut **tx)
     .await?;
     Ok(())

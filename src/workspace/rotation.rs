@@ -191,8 +191,8 @@ impl Workspace {
         Ok(operation)
     }
 
-    /// Takes the steps that are due, as far as they can be taken.
-    pub(super) async fn advance_signing_keys(&self) {
+    /// Takes the steps that are due, as far as they can be taken. [`Workspace::run`] does it all the time.
+    pub async fn advance_signing_keys(&self) {
         self.show_signing_keys();
         if self.store_problem().is_some() {
             return;

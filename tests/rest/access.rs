@@ -58,6 +58,7 @@ fn routes_have_the_roles_of_the_design() {
     contributor POST   /artifacts/batch/metadata/{origin}/{container}
     owner       GET    /scoregate/v1/audit
     reader      GET    /computes/{name}
+    contributor GET    /scoregate/v1/gates
     anonymous   GET    /discovery
     anonymous   GET    /discovery/workspaces/{name}
     anonymous   GET    /metadata/endpoints
@@ -80,6 +81,7 @@ fn routes_have_the_roles_of_the_design() {
     reader      POST   /services/{name}/token
     reader      GET    /services/{name}/logs
     contributor GET    /scoregate/v1/services/{name}/issues
+    contributor POST   /scoregate/v1/services/{name}/revokeTokens
     contributor POST   /services/{name}
     contributor POST   /services/validate/resource
     contributor POST   /services/validate/name/{name}
@@ -95,6 +97,9 @@ fn routes_have_the_roles_of_the_design() {
     owner       GET    /scoregate/v1/principals
     owner       POST   /scoregate/v1/principals
     owner       DELETE /scoregate/v1/principals/{name}
+    owner       GET    /scoregate/v1/signing-keys
+    owner       POST   /scoregate/v1/signing-keys
+    owner       DELETE /scoregate/v1/signing-keys/{name}
     ");
 }
 

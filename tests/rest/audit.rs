@@ -33,7 +33,8 @@ fn call(method: Method, route: &'static str, body: Value, action: Option<&'stati
     Call { method, route, content_type, body, action }
 }
 
-/// A call of each route that is no `GET`, on a workspace with the services `svc` and `token` and the principal `robot`.
+/// A call of each route that is no `GET`, on a workspace with the services `svc` and `token`, the principal `robot`, and a
+/// signing key that is published.
 fn calls() -> Vec<Call> {
     let new = json!({ "name": "new", "computeType": "AKS" });
     let over = json!({ "name": "svc", "computeType": "AKS", "overwrite": true, "description": "over" });
@@ -62,6 +63,9 @@ fn calls() -> Vec<Call> {
         call(Method::POST, "/onlineEndpoints/{name}/token", none(), None),
         call(Method::DELETE, "/onlineEndpoints/{name}", none(), Some("service_deleted")),
         call(Method::POST, "/msi/token", none(), None),
+        call(Method::POST, "/scoregate/v1/services/{name}/revokeTokens", none(), Some("tokens_revoked")),
+        call(Method::POST, "/scoregate/v1/signing-keys", none(), Some("signing_key_hastened")),
+        call(Method::DELETE, "/scoregate/v1/signing-keys/{name}", none(), Some("signing_key_withdrawn")),
         call(Method::POST, "/scoregate/v1/principals", robot, Some("principal_created")),
         call(Method::DELETE, "/scoregate/v1/principals/{name}", none(), Some("principal_deleted")),
     ]
@@ -72,9 +76,11 @@ fn short(route: &Route) -> &str {
     route.path.split("/workspaces/{workspace}").last().unwrap_or_default()
 }
 
-fn path(route: &Route) -> String {
+fn path(test: &TestWorkspace, route: &Route) -> String {
+    let published = test.workspace.signing_keys().remove(1).id;
     let name = match short(route) {
         "/scoregate/v1/principals/{name}" => "robot",
+        "/scoregate/v1/signing-keys/{name}" => &published,
         "/services/{name}/token" => "token",
         _ => "svc",
     };
@@ -103,9 +109,10 @@ async fn leaves_its_record(route: &Route, call: &Call) {
     test.create("svc", json!({})).await;
     test.create("token", json!({ "aadAuthEnabled": true })).await;
     test.workspace.create_principal(&Origin::local(), "robot", Role::Reader).await.unwrap();
+    test.publish_key_for_tomorrow().await;
     let before = records(&test).await;
     let state = test.get("/services").await.body;
-    let request = test.request(call.method.clone(), &path(route));
+    let request = test.request(call.method.clone(), &path(&test, route));
     let answer = request.body(call.content_type, call.body.to_string()).send().await;
     let mut after = records(&test).await;
     let case = format!("{} {} {}: {}", route.method, route.path, answer.status, answer.body);

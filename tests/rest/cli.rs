@@ -190,6 +190,122 @@ async fn token_get() {
 }
 
 #[tokio::test]
+async fn token_revoke() {
+    let test = TestWorkspace::start().await;
+    test.create("svc", json!({ "aadAuthEnabled": true })).await;
+    let before = json(&test, &["token", "get", "svc"]).await["accessToken"].take();
+    insta::assert_snapshot!(shown(&test, &["token", "revoke", "svc", "--wait"]).await, @"revoked the tokens of `svc`: no gate accepts them any more");
+    assert_ne!(json(&test, &["token", "get", "svc"]).await["accessToken"], before);
+    assert_eq!(json(&test, &["token", "revoke", "svc"]).await["operationType"], "RevokeTokens");
+}
+
+#[tokio::test]
+async fn signing_key_commands() {
+    let test = TestWorkspace::start().await;
+    let first = json(&test, &["signing-key", "list"]).await[0]["id"].as_str().unwrap().to_owned();
+    let published = shown(&test, &["signing-key", "rotate", "--no-wait"]).await;
+    let second = test.workspace.signing_keys().remove(1).id;
+    assert_eq!(
+        published,
+        format!("the signing key `{second}` is published, and signs when every gate knows it\n")
+    );
+    let table = shown(&test, &["signing-key", "list"]).await;
+    let rows: Vec<Vec<_>> = table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], [first.as_str(), "ES256", "signing", "2024-05-01T10:00:00Z"]);
+    let next = ["signs", "from", "2024-05-01T10:00:10Z"];
+    assert_eq!(
+        rows[1],
+        [&[second.as_str(), "ES256", "published", "2024-05-01T10:00:00Z"], &next[..]].concat()
+    );
+    // It waits until the key signs.
+    let arguments = ["signing-key", "rotate", "--wait", "--timeout", "30s"];
+    let rotate = shown(&test, &arguments);
+    let time_goes_by = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            test.clock.advance(Duration::from_secs(1));
+            test.workspace.advance_signing_keys().await;
+        }
+    };
+    let rotated = tokio::select! {
+        rotated = rotate => rotated,
+        () = time_goes_by => unreachable!("time has no end"),
+    };
+    assert_eq!(rotated, format!("the signing key `{second}` signs, and every gate knows it\n"));
+    let withdrawn = shown(&test, &["signing-key", "withdraw", &first, "--wait"]).await;
+    assert_eq!(
+        withdrawn,
+        format!("withdrew the signing key `{first}`: no gate accepts its tokens any more\n")
+    );
+    let left = json(&test, &["signing-key", "list"]).await;
+    assert_eq!((left.as_array().unwrap().len(), &left[0]["id"]), (1, &json!(second)));
+}
+
+/// Exit code and message of a command, while time goes by at the workspace.
+async fn refused_in_time(test: &TestWorkspace, arguments: &[&str]) -> (i32, String) {
+    let time_goes_by = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            test.clock.advance(Duration::from_secs(1));
+        }
+    };
+    tokio::select! {
+        refused = refused(command(test, &test.owner, arguments)) => refused,
+        () = time_goes_by => unreachable!("time has no end"),
+    }
+}
+
+#[tokio::test]
+async fn changes_that_a_gate_does_not_confirm_have_an_exit_code_of_their_own_and_name_it() {
+    let test = TestWorkspace::start().await;
+    test.create("svc", json!({ "aadAuthEnabled": true })).await;
+    let _gate = test.silent_gate().await;
+    let key = test.workspace.signing_keys().remove(0).id;
+    let changes: [&[&str]; 7] = [
+        &["service", "create", "new"],
+        &["service", "update", "svc", "--auth", "key"],
+        &["key", "regenerate", "svc", "primary"],
+        &["token", "revoke", "svc"],
+        &["signing-key", "rotate"],
+        &["signing-key", "withdraw", &key],
+        &["service", "delete", "svc"],
+    ];
+    for change in changes {
+        let (code, message) =
+            refused_in_time(&test, &[change, &["--wait", "--timeout", "7s"]].concat()).await;
+        assert_eq!(code, 4, "{change:?}: {message}");
+        let said = "but these gates have not confirmed it within 7 s and may decide as before until they do: `silent`\n";
+        assert!(message.ends_with(said), "{change:?}: {message}");
+    }
+    // Stored, and not waited for.
+    shown(&test, &["key", "regenerate", "new", "primary", "--no-wait"]).await;
+    shown(&test, &["service", "delete", "new", "--no-wait"]).await;
+}
+
+#[tokio::test]
+async fn gate_list() {
+    let test = TestWorkspace::start().await;
+    let _gate = test.silent_gate().await;
+    let table = shown(&test, &["gate", "list"]).await;
+    let address = json(&test, &["gate", "list"]).await[0]["address"].as_str().unwrap().to_owned();
+    let table: Vec<_> = table.lines().map(|line| line.replace(&address, "ADDRESS")).collect();
+    assert!(table[0].starts_with(
+        "NAME    STATE      SINCE                 POLICY  ENFORCED SINCE  LAG  VERSION  ADDRESS"
+    ));
+    let words: Vec<_> = table[1].split_whitespace().collect();
+    assert_eq!(words, ["silent", "connected", "2024-05-01T10:00:00Z", "ADDRESS", "a-gate"]);
+}
+
+#[tokio::test]
+async fn gate_runs_or_lists() {
+    for arguments in [["gate", "--feed", "127.0.0.1:1", "list"], ["gate", "list", "--feed", "127.0.0.1:1"]] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_scoregate")).args(arguments).env_clear().output().await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));
+    }
+}
+
+#[tokio::test]
 async fn principal_commands() {
     let test = TestWorkspace::start().await;
     let robot = json(&test, &["principal", "create", "robot", "--role", "reader"]).await;
@@ -367,6 +483,16 @@ async fn refusals_say_what_to_do_and_have_exit_codes() {
         (command(&test, &owner, &["token", "get", "svc", "--expires-in", "soon"]), 2, "`2s`"),
         (command(&test, &owner, &["principal", "create", "x", "--role", "king"]), 2, "a role is"),
         (command(&test, &reader, &["audit"]), 3, "this needs the role `owner`"),
+        (command(&test, &reader, &["gate", "list"]), 3, "this needs the role `contributor`"),
+        (command(&test, &reader, &["token", "revoke", "svc"]), 3, "this needs the role `contributor`"),
+        (command(&test, &reader, &["signing-key", "rotate"]), 3, "this needs the role `owner`"),
+        (command(&test, &owner, &["signing-key", "withdraw", "none"]), 3, "there is no signing key `none`"),
+        (command(&test, &owner, &["token", "revoke", "svc", "--timeout", "11m"]), 2, "10 minutes at most"),
+        (
+            command(&test, &owner, &["token", "revoke", "svc", "--wait", "--no-wait"]),
+            2,
+            "cannot be used with",
+        ),
         (command(&test, &owner, &["audit", "--service", "a b"]), 3, "`service` must be"),
         (command(&test, &owner, &["audit", "--since", "soon"]), 2, "`2026-01-31T12:00:00Z`"),
         (command(&test, &owner, &["audit", "--action", "king_crowned"]), 2, "an action is one of"),

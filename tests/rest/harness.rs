@@ -108,6 +108,12 @@ impl TestWorkspace {
         address
     }
 
+    /// Moves the clock on until the next signing key is published, which is to sign in a day.
+    pub(crate) async fn publish_key_for_tomorrow(&self) {
+        self.clock.advance(Duration::from_hours(29 * 24));
+        self.workspace.advance_signing_keys().await;
+    }
+
     /// The directory of its database.
     pub(crate) fn data_dir(&self) -> &std::path::Path {
         self.data_dir.path()

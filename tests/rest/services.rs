@@ -7,6 +7,7 @@ mod keys;
 mod list;
 mod logs;
 mod read;
+mod revoke_tokens;
 mod token;
 mod update;
 mod validate;

@@ -64,7 +64,9 @@ mod tests {
     #[case(&["await=5"], None)]
     fn patience_is_the_first_wait(#[case] values: &[&'static str], #[case] expected: Option<u64>) {
         let mut headers = HeaderMap::new();
-        values.iter().for_each(|value| drop(headers.append("prefer", HeaderValue::from_static(value))));
+        for value in values {
+            headers.append("prefer", HeaderValue::from_static(value));
+        }
         assert_eq!(patience(&headers), expected.map(Duration::from_secs));
     }
 }

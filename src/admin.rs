@@ -1,17 +1,21 @@
 //! The admin listener: metrics, liveness, readiness and gRPC health, for people and probes. No request goes through it.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::watch;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health as GrpcHealth, HealthServer};
 use tonic_health::server::{HealthReporter, HealthService};
 
-pub use crate::http_server::serve;
+use crate::http_server;
+use crate::listen::Listener;
 use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+use crate::tls::{PeerIdentity, ServerTls};
 
 /// Whether this process can do its work. Shared by the parts that know and those who ask.
 #[derive(Clone)]
@@ -82,6 +86,22 @@ fn reporter_and_service() -> (HealthReporter, HealthServer<HealthService>) {
     let reporter = HealthReporter::new();
     let service = HealthService::from_health_reporter(reporter.clone());
     (reporter, HealthServer::new(service))
+}
+
+/// Serves until the shutdown stops. Where clients are known by their certificates, all but what probes ask is for those
+/// only: kubelet has none.
+pub async fn serve(listener: Listener, tls: Option<ServerTls>, routes: Router, shutdown: Shutdown) {
+    let is_asked = tls.as_ref().is_some_and(ServerTls::knows_clients) && !listener.is_unix();
+    let routes = if is_asked { routes.layer(from_fn(known_or_probe)) } else { routes };
+    http_server::serve(listener, tls, routes, shutdown).await;
+}
+
+async fn known_or_probe(request: Request, next: Next) -> Response {
+    let is_probe = matches!(request.uri().path(), "/livez" | "/readyz" | "/grpc.health.v1.Health/Check");
+    if is_probe || request.extensions().get::<PeerIdentity>().is_some() {
+        return next.run(request).await;
+    }
+    (StatusCode::FORBIDDEN, "a client certificate is needed here\n").into_response()
 }
 
 /// What every role shows; a role merges its own routes into it.

@@ -6,6 +6,7 @@
 mod secrets;
 mod shape;
 mod sources;
+mod tls;
 mod validate;
 
 pub use secrets::{DataDir, DataDirError, write_secret};
@@ -24,9 +25,9 @@ use scoregate_authz::{CredentialHeaders, Pepper, Peppers, PortRule, TargetSource
 use secrecy::SecretString;
 
 use crate::gate::PolicySource;
-use crate::listen::{ListenAddress, PeerAddress};
+use crate::listen::{ListenAddress, PeerAddress, SocketAccess};
 use crate::statement::{PolicyKey, TrustedPolicyKeys};
-use crate::tls::{ServerTls, TlsError};
+use crate::tls::{ClientFiles, ClientTls, ServerTls, TlsError};
 
 /// Everything that a gate must know.
 #[derive(Debug)]
@@ -39,8 +40,8 @@ pub struct GateConfig {
     pub admin_listen: ListenAddress,
     /// The workspace's policy feed.
     pub feed: PeerAddress,
-    /// Bearer of a gate principal.
-    pub credential: SecretString,
+    /// Bearer of a gate principal; `None` where a certificate says who this is.
+    pub credential: Option<SecretString>,
     /// Directory of the last good snapshot.
     pub data_dir: PathBuf,
     /// Threads that decide, each with a runtime of its own.
@@ -61,6 +62,18 @@ pub struct GateConfig {
     pub policy_sources: Vec<PolicySource>,
     /// Where other gates may read this one's policy.
     pub peer_listen: Option<ListenAddress>,
+    /// Of the check port; without it, it is plain.
+    pub tls: Option<ServerTls>,
+    /// Of the listener for other gates.
+    pub peer_tls: Option<ServerTls>,
+    /// Of the admin listener.
+    pub admin_tls: Option<ServerTls>,
+    /// For the feed; without it, it is plain.
+    pub feed_tls: Option<Arc<ClientTls>>,
+    /// For sources that are https URLs.
+    pub source_tls: Option<ClientFiles>,
+    /// Who may connect to the check port's Unix sockets.
+    pub socket_access: SocketAccess,
     /// Nothing is decided by policy that was confirmed longer ago; `None` for any age.
     pub max_policy_age: Option<Duration>,
     /// How Envoy is told that no decision was possible.
@@ -123,8 +136,12 @@ pub struct WorkspaceConfig {
     pub signing_key_rotation: Option<Duration>,
     /// For how long audit records are kept; `None` for ever.
     pub audit_retention: Option<Duration>,
-    /// Certificate and key of the REST; without them it is plain HTTP.
+    /// Of the REST; without it, it is plain HTTP.
     pub tls: Option<ServerTls>,
+    /// Of the policy feed.
+    pub feed_tls: Option<ServerTls>,
+    /// Of the admin listener.
+    pub admin_tls: Option<ServerTls>,
 }
 
 /// `/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.MachineLearningServices/workspaces/{name}`
@@ -212,24 +229,34 @@ pub enum Problem {
     Missing(&'static str),
     /// Reachable from other machines without encryption.
     #[error(
-        "`{0}` can be reached from other machines without TLS: use a loopback address or a Unix socket, or set \
-         `insecure = true` if the network itself is trusted"
+        "`{address}` can be reached from other machines without TLS: set `{table}.certificate_file` and \
+         `{table}.key_file`, use a loopback address or a Unix socket, or set `insecure = true` if the network itself is \
+         trusted"
     )]
-    Insecure(ListenAddress),
-    /// The same, where TLS can be had.
+    Insecure {
+        /// Where.
+        address: ListenAddress,
+        /// The table of keys that would help.
+        table: &'static str,
+    },
+    /// Reachable by anybody, where only proxies or gates belong.
     #[error(
-        "`{0}` can be reached from other machines without TLS: set `workspace.tls.certificate_file` and \
-         `workspace.tls.key_file`, use a loopback address or a Unix socket, or set `insecure = true` if the network \
-         itself is trusted"
+        "`{address}` can be reached from other machines by anybody: set `{table}.client_ca_file` for client certificates, \
+         use a loopback address or a Unix socket, or set `insecure = true` if the network itself is trusted"
     )]
-    InsecureRest(ListenAddress),
+    WithoutClientCertificates {
+        /// Where.
+        address: ListenAddress,
+        /// The table of keys that would help.
+        table: &'static str,
+    },
     /// A certificate or a key that does not do.
     #[error(transparent)]
     Tls(TlsError),
     /// The credential of the gate would travel without encryption.
     #[error(
-        "`{0}` is on another machine and the feed has no TLS yet: the gate's credential could be read on the way; set \
-         `insecure = true` if the network itself is trusted"
+        "`{0}` is on another machine and without TLS: the gate's credential could be read on the way; set \
+         `gate.feed_tls.ca_file`, or `insecure = true` if the network itself is trusted"
     )]
     InsecureFeed(PeerAddress),
     /// Policy would be read over a network without encryption.

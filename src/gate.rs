@@ -67,9 +67,6 @@ pub enum StartError {
     /// The system gives no threads.
     #[error("cannot start the threads that decide")]
     Workers(#[source] io::Error),
-    /// The system's certificates, for sources of policy, cannot be read.
-    #[error("cannot read policy from other sources than the feed")]
-    Sources(#[source] reqwest::Error),
     /// Reflection was asked for and its descriptors are not in order.
     #[error("cannot offer gRPC reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
@@ -130,7 +127,8 @@ pub async fn start(
     clock: Arc<dyn Clock>,
     shutdown: &Shutdown,
 ) -> Result<GateHandle, StartError> {
-    let credential = feed::bearer(&config.credential).ok_or(StartError::Credential)?;
+    let credential = config.credential.as_ref().map(feed::bearer);
+    let credential = credential.map(|bearer| bearer.ok_or(StartError::Credential)).transpose()?;
     let others = port::other_services(&health, config.reflection).map_err(StartError::Reflection)?;
     let metrics = GateMetrics::register(metrics, Arc::clone(&clock));
     let disk = Disk::open(&config.data_dir)?;
@@ -161,16 +159,19 @@ pub async fn start(
     });
     let workers = Workers::start(ports, config.max_connection_age, metrics.connections, shutdown)
         .map_err(StartError::Workers)?;
+    if let Some(tls) = config.tls.clone() {
+        shutdown.spawn(tls.follow(shutdown.clone()));
+    }
     for listener in listeners.check_ports {
-        shutdown.spawn(worker::accept(listener, workers.clone(), shutdown.clone()));
+        shutdown.spawn(worker::accept(listener, config.tls.clone(), workers.clone(), shutdown.clone()));
     }
     if let Some(listener) = listeners.peers {
         let router = peers::router(Arc::clone(&keeper));
-        shutdown.spawn(http_server::serve(listener, router, shutdown.clone()));
+        shutdown.spawn(http_server::serve(listener, config.peer_tls, router, shutdown.clone()));
     }
+    let (feed_metrics, sources) = (metrics.feed.clone(), config.policy_sources);
     let sourcing =
-        Sourcing::new(config.policy_sources, Arc::clone(&keeper), metrics.feed.clone(), metrics.sources)
-            .map_err(StartError::Sources)?;
+        Sourcing::new(sources, config.source_tls, Arc::clone(&keeper), feed_metrics, metrics.sources);
     shutdown.spawn(sourcing.run(shutdown.clone()));
     let watch = AgeWatch {
         keeper: Arc::clone(&keeper),
@@ -183,6 +184,7 @@ pub async fn start(
     let feed = Feed {
         gate: config.name,
         address: config.feed,
+        tls: config.feed_tls,
         credential,
         keeper: Arc::clone(&keeper),
         metrics: metrics.feed,

@@ -13,19 +13,14 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use crate::listen::{Listener, Peer};
 use crate::shutdown::Shutdown;
-use crate::tls::ServerTls;
+use crate::tls::{PeerIdentity, ServerTls};
 
-/// How long a client may take to say who it is and agree on keys.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new connection may take to bring its first request, head and all. The one limit of a client that says
 /// nothing, or not enough to tell which HTTP it speaks.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,61 +40,59 @@ enum Versions {
     Http2,
 }
 
-/// Serves until the shutdown stops; requests that run then are finished, and the shutdown waits for them.
-pub async fn serve(listener: Listener, router: Router, shutdown: Shutdown) {
-    serve_plain(&listener, Versions::Both, &router, &shutdown).await;
+/// Serves until the shutdown stops; requests that run then are finished, and the shutdown waits for them. Over TLS, where
+/// that is set; a Unix socket does without.
+pub async fn serve(listener: Listener, tls: Option<ServerTls>, router: Router, shutdown: Shutdown) {
+    serve_with(&listener, tls, Versions::Both, &router, &shutdown).await;
 }
 
 /// The same for HTTP/2 only.
-pub(crate) async fn serve_http2(listener: &Listener, router: &Router, shutdown: &Shutdown) {
-    serve_plain(listener, Versions::Http2, router, shutdown).await;
+pub(crate) async fn serve_http2(
+    listener: &Listener,
+    tls: Option<ServerTls>,
+    router: &Router,
+    shutdown: &Shutdown,
+) {
+    serve_with(listener, tls, Versions::Http2, router, shutdown).await;
 }
 
-async fn serve_plain(listener: &Listener, versions: Versions, router: &Router, shutdown: &Shutdown) {
+/// Each handshake is the business of its own connection: one that drags on holds nobody up.
+async fn serve_with(
+    listener: &Listener,
+    tls: Option<ServerTls>,
+    versions: Versions,
+    router: &Router,
+    shutdown: &Shutdown,
+) {
+    let tls = tls.filter(|_| !listener.is_unix());
+    listener.warn_if_open(tls.as_ref());
+    if let Some(tls) = tls.clone() {
+        shutdown.spawn(tls.follow(shutdown.clone()));
+    }
     while let Some(connection) = listener.next(shutdown).await {
         let (router, leave) = (router.clone(), shutdown.clone());
-        shutdown.spawn(async move {
-            if let Ok(peer) = connection.peer() {
-                converse(connection, peer, versions, router, leave).await;
-            }
-        });
-    }
-}
-
-/// The same over TLS. Each handshake is the business of its own connection: one that drags on holds nobody up.
-pub async fn serve_tls(listener: Listener, tls: ServerTls, router: Router, shutdown: Shutdown) {
-    while let Some(connection) = listener.next(&shutdown).await {
-        let (config, router, leave) = (tls.current(), router.clone(), shutdown.clone());
+        let handshake = tls.as_ref().map(ServerTls::current);
         shutdown.spawn(async move {
             let Ok(peer) = connection.peer() else { return };
-            if let Some(stream) = handshake(connection, config, &leave).await {
-                converse(stream, peer, Versions::Both, router, leave).await;
+            let Some(handshake) = handshake else {
+                return converse(connection, peer, None, versions, router, leave).await;
+            };
+            if let Some((stream, identity)) = handshake.accept(connection, &leave).await {
+                converse(stream, peer, identity, versions, router, leave).await;
             }
         });
     }
-}
-
-/// The connection once both sides agreed on keys. A client that cannot, speaks no TLS or takes too long is let go.
-async fn handshake<C>(connection: C, config: Arc<ServerConfig>, shutdown: &Shutdown) -> Option<TlsStream<C>>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-{
-    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(connection));
-    let accepted = tokio::select! {
-        accepted = accepted => accepted,
-        () = shutdown.stopping() => return None,
-    };
-    match accepted {
-        Ok(Ok(stream)) => return Some(stream),
-        Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
-        Err(_) => tracing::debug!("a TLS handshake took too long"),
-    }
-    None
 }
 
 /// One connection to its end. A client that breaks off is no news.
-async fn converse<C>(connection: C, peer: Peer, versions: Versions, router: Router, shutdown: Shutdown)
-where
+async fn converse<C>(
+    connection: C,
+    peer: Peer,
+    identity: Option<PeerIdentity>,
+    versions: Versions,
+    router: Router,
+    shutdown: Shutdown,
+) where
     C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let asked = Arc::new(Notify::new());
@@ -107,8 +100,11 @@ where
         let asked = Arc::clone(&asked);
         move |mut request: Request<Incoming>| {
             asked.notify_one();
-            // Handlers find it among the extensions of a request.
+            // Handlers find them among the extensions of a request.
             request.extensions_mut().insert(peer);
+            if let Some(identity) = &identity {
+                request.extensions_mut().insert(identity.clone());
+            }
             request
         }
     });
@@ -159,7 +155,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::Instant;
 
-    use crate::tls::TlsFiles;
+    use crate::tls::{Handshake, TlsFiles};
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -173,19 +169,19 @@ mod tests {
     /// The client's end of a conversation.
     fn conversation(versions: Versions) -> DuplexStream {
         let (client, server) = duplex(64 * 1024);
-        tokio::spawn(converse(server, Peer::Unix, versions, router(), Shutdown::default()));
+        tokio::spawn(converse(server, Peer::Unix, None, versions, router(), Shutdown::default()));
         client
     }
 
     /// A certificate for `localhost`, and what serves it.
-    fn identity() -> (CertificateDer<'static>, Arc<ServerConfig>) {
+    fn identity() -> (CertificateDer<'static>, Handshake) {
         let place = tempfile::tempdir().unwrap();
         let files =
             TlsFiles { certificate: place.path().join("cert.pem"), key: place.path().join("key.pem") };
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(&files.certificate, made.cert.pem()).unwrap();
         std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-        (made.cert.der().clone(), ServerTls::load(files).unwrap().current())
+        (made.cert.der().clone(), ServerTls::load(files, None).unwrap().current())
     }
 
     /// The client's end after a handshake.
@@ -194,8 +190,8 @@ mod tests {
         let (client, server) = duplex(64 * 1024);
         tokio::spawn(async move {
             let shutdown = Shutdown::default();
-            let stream = handshake(server, config, &shutdown).await.unwrap();
-            converse(stream, Peer::Unix, Versions::Both, router(), shutdown).await;
+            let (stream, _) = config.accept(server, &shutdown).await.unwrap();
+            converse(stream, Peer::Unix, None, Versions::Both, router(), shutdown).await;
         });
         let mut roots = RootCertStore::empty();
         roots.add(certificate).unwrap();
@@ -265,8 +261,8 @@ mod tests {
         let (mut client, server) = duplex(1024);
         client.write_all(sent).await.unwrap();
         let start = Instant::now();
-        assert!(handshake(server, config, &Shutdown::default()).await.is_none());
-        assert_near(start.elapsed(), HANDSHAKE_TIMEOUT);
+        assert!(config.accept(server, &Shutdown::default()).await.is_none());
+        assert_near(start.elapsed(), Duration::from_secs(10));
     }
 
     #[tokio::test(start_paused = true)]

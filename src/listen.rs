@@ -1,9 +1,10 @@
 //! Listening on TCP and on Unix sockets, as one thing.
 
 use std::fmt;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
@@ -15,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::shutdown::Shutdown;
+use crate::tls::ServerTls;
 
 /// Where to listen: `address:port` or `unix:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,14 +183,22 @@ enum Socket {
 
 impl Listener {
     /// Binds. A Unix socket replaces one that a dead process left, and appears only when it is ready: bound under
-    /// another name, given its mode 0660, and renamed.
+    /// another name, given its mode and group, and renamed. Its directory is made, private, where it is not there.
     ///
     /// # Errors
-    /// The address is taken or not to be had.
+    /// The address is taken or not to be had, or anybody may write to the directory of the socket.
     pub async fn bind(address: &ListenAddress) -> Result<Self, BindError> {
+        Self::bind_for(address, SocketAccess::default()).await
+    }
+
+    /// The same with a say about who may connect to a Unix socket.
+    ///
+    /// # Errors
+    /// Those of [`Listener::bind`], or the group is not one of this process's.
+    pub async fn bind_for(address: &ListenAddress, access: SocketAccess) -> Result<Self, BindError> {
         let bound = match address {
             ListenAddress::Tcp(wanted) => bind_tcp(*wanted).await,
-            ListenAddress::Unix(path) => bind_unix(path).await,
+            ListenAddress::Unix(path) => bind_unix(path, access).await,
         };
         bound.map_err(|source| BindError { address: address.clone(), source })
     }
@@ -197,6 +207,20 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> &ListenAddress {
         &self.address
+    }
+
+    /// Says so where other machines can reach it and nobody has to prove anything: `insecure` allows that, and it is not to
+    /// be forgotten.
+    pub(crate) fn warn_if_open(&self, tls: Option<&ServerTls>) {
+        if !self.address.is_local() && tls.is_none() {
+            tracing::warn!(address = %self.address, "other machines can reach this listener, without TLS");
+        }
+    }
+
+    /// Whether it is a Unix socket, which only processes of this machine reach.
+    #[must_use]
+    pub fn is_unix(&self) -> bool {
+        matches!(self.address, ListenAddress::Unix(_))
     }
 
     /// The next connection; `None` once the shutdown stops. A failure is logged and gone past.
@@ -243,7 +267,8 @@ async fn bind_tcp(wanted: SocketAddr) -> io::Result<Listener> {
     Ok(Listener { socket: Socket::Tcp(listener), address })
 }
 
-async fn bind_unix(path: &Path) -> io::Result<Listener> {
+async fn bind_unix(path: &Path, access: SocketAccess) -> io::Result<Listener> {
+    make_private_directory(path, access)?;
     if UnixStream::connect(path).await.is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers on this socket"));
     }
@@ -257,9 +282,55 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
         _ => {}
     }
     let listener = UnixListener::bind(&temporary)?;
-    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o660))?;
+    access.apply(&temporary, access.mode)?;
     std::fs::rename(&temporary, path)?;
     Ok(Listener { socket: Socket::Unix(listener), address: ListenAddress::Unix(path.into()) })
+}
+
+/// Where anybody may write, anybody could put a socket of their own in the place of ours.
+fn make_private_directory(socket: &Path, access: SocketAccess) -> io::Result<()> {
+    let Some(directory) = socket.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    match std::fs::metadata(directory) {
+        Ok(found) if found.mode() & 0o002 != 0 => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!(
+                "anybody can write to `{}`: name a directory in it, which is then made private",
+                directory.display()
+            ),
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().mode(0o750).create(directory)?;
+            access.apply(directory, 0o750)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Who may connect to a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// Bits of the socket's mode.
+    pub mode: u32,
+    /// Id of its group; that of the process if none is set.
+    pub group: Option<u32>,
+}
+
+impl Default for SocketAccess {
+    fn default() -> Self {
+        Self { mode: 0o660, group: None }
+    }
+}
+
+impl SocketAccess {
+    fn apply(self, path: &Path, mode: u32) -> io::Result<()> {
+        // First the group, so that the mode never speaks of another one.
+        if let Some(group) = self.group {
+            chown(path, None, Some(group))?;
+        }
+        std::fs::set_permissions(path, Permissions::from_mode(mode))
+    }
 }
 
 /// An accepted connection.
@@ -393,6 +464,22 @@ mod tests {
         assert!(UnixStream::connect(&path).await.is_ok());
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn bind_where_anybody_may_write_is_refused_and_a_directory_in_it_is_made_private() {
+        let volume = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(volume.path(), Permissions::from_mode(0o777)).unwrap();
+        let open = ListenAddress::Unix(volume.path().join("gate.sock"));
+        let refused = Listener::bind(&open).await.unwrap_err();
+        assert!(refused.source.to_string().contains("name a directory in it"), "{}", refused.source);
+
+        let path = volume.path().join("scoregate/gate.sock");
+        let group = std::fs::metadata(volume.path()).unwrap().gid();
+        let access = SocketAccess { mode: 0o600, group: Some(group) };
+        let _listener = Listener::bind_for(&ListenAddress::Unix(path.clone()), access).await.unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
+        assert_eq!((mode(path.parent().unwrap()), mode(&path)), (0o750, 0o600));
     }
 
     #[rstest]

@@ -3,6 +3,9 @@
 //! Versions 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN. The cryptography is aws-lc's, said explicitly rather than taken
 //! from the process, so that no other can slip in.
 
+mod client;
+mod peers;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,18 +20,25 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{self, CertificateDer, PrivateKeyDer};
-use rustls::server::ParsedCertificate;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, InconsistentKeys, RootCertStore, ServerConfig};
 use scoregate_authz::UnixTime;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, SystemClock};
 use crate::shutdown::Shutdown;
+use peers::Doorkeeper;
+
+pub use client::{ClientFiles, ClientTls};
+pub use peers::{AllowedPeers, InvalidPeerName, PeerIdentity};
 
 /// How often the files are looked at. Certificates are renewed days before they expire.
-const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The files of a server's identity, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +60,14 @@ pub enum TlsError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The file of the CAs.
+    #[error("the CA file `{}` {problem}", path.display())]
+    Authority {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The file of the key.
     #[error("the key file `{}` {problem}", path.display())]
     Key {
@@ -60,38 +78,100 @@ pub enum TlsError {
     },
 }
 
+/// Which clients may connect.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// CAs that sign their certificates.
+    pub ca: PathBuf,
+    /// By name.
+    pub allowed: AllowedPeers,
+    /// Whether those without a certificate may connect too, and are told apart later.
+    pub optional: bool,
+}
+
 /// What a listener needs to speak TLS. Clones are the same one, and follow a change of the files together.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     files: Arc<TlsFiles>,
+    /// `None` where no client needs a certificate.
+    clients: Option<Arc<Clients>>,
     current: Arc<ArcSwap<Identity>>,
 }
 
 #[derive(Debug)]
 struct Identity {
     config: Arc<ServerConfig>,
+    doorkeeper: Option<Arc<Doorkeeper>>,
     /// The server's own.
     certificate: CertificateDer<'static>,
-    /// Of both files as they were read.
+    /// Of all files as they were read.
     fingerprint: Fingerprint,
 }
 
 type Fingerprint = [u8; 32];
+
+/// How long a client may take to say who it is and agree on keys.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What one handshake is made with.
+#[derive(Debug, Clone)]
+pub struct Handshake {
+    config: Arc<ServerConfig>,
+    doorkeeper: Option<Arc<Doorkeeper>>,
+}
+
+impl Handshake {
+    /// The connection once both sides agreed on keys, and who is at its other end, if that was asked. A client that
+    /// cannot, speaks no TLS or takes too long is let go.
+    pub async fn accept<C>(
+        self,
+        connection: C,
+        shutdown: &Shutdown,
+    ) -> Option<(TlsStream<C>, Option<PeerIdentity>)>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let accepting = TlsAcceptor::from(self.config).accept(connection);
+        let accepted = tokio::select! {
+            accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting) => accepted,
+            () = shutdown.stopping() => return None,
+        };
+        match accepted {
+            Ok(Ok(stream)) => {
+                let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                let identity =
+                    self.doorkeeper.zip(certificate).and_then(|(door, shown)| door.identify(shown));
+                return Some((stream, identity));
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+        None
+    }
+}
 
 impl ServerTls {
     /// Reads the files.
     ///
     /// # Errors
     /// One cannot be read or does not hold what it should, or the key is that of another certificate.
-    pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let identity = Identity::of(&Material::read(&files)?, &files)?;
-        Ok(Self { files: Arc::new(files), current: Arc::new(ArcSwap::from_pointee(identity)) })
+    pub fn load(files: TlsFiles, clients: Option<Clients>) -> Result<Self, TlsError> {
+        let identity = Identity::of(&Material::read(&files, clients.as_ref())?, &files, clients.as_ref())?;
+        let current = Arc::new(ArcSwap::from_pointee(identity));
+        Ok(Self { files: Arc::new(files), clients: clients.map(Arc::new), current })
     }
 
     /// For the next handshake.
     #[must_use]
-    pub fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.load().config)
+    pub fn current(&self) -> Handshake {
+        let current = self.current.load();
+        Handshake { config: Arc::clone(&current.config), doorkeeper: current.doorkeeper.clone() }
+    }
+
+    /// Whether clients may be asked for a certificate.
+    #[must_use]
+    pub fn knows_clients(&self) -> bool {
+        self.clients.is_some()
     }
 
     /// Takes what the files hold, if that is something else than before. Returns whether it is.
@@ -99,11 +179,12 @@ impl ServerTls {
     /// # Errors
     /// Those of [`ServerTls::load`]; what was in use stays in use.
     pub fn reload(&self) -> Result<bool, TlsError> {
-        let material = Material::read(&self.files)?;
+        let clients = self.clients.as_deref();
+        let material = Material::read(&self.files, clients)?;
         if material.fingerprint() == self.current.load().fingerprint {
             return Ok(false);
         }
-        self.current.store(Arc::new(Identity::of(&material, &self.files)?));
+        self.current.store(Arc::new(Identity::of(&material, &self.files, clients)?));
         Ok(true)
     }
 
@@ -123,7 +204,7 @@ impl ServerTls {
         loop {
             let now = self.untimely(SystemClock.now());
             if let Some(problem) = now.as_ref().filter(|_| now != untimely) {
-                tracing::warn!(problem, "clients will not trust the workspace");
+                tracing::warn!(problem, "clients will not trust this server");
             }
             untimely = now;
             tokio::select! {
@@ -152,24 +233,31 @@ impl ServerTls {
 /// What the files hold.
 struct Material {
     certificate: Vec<u8>,
+    /// Empty where clients need no certificate.
+    client_ca: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
 }
 
 impl Material {
-    fn read(files: &TlsFiles) -> Result<Self, TlsError> {
+    fn read(files: &TlsFiles, clients: Option<&Clients>) -> Result<Self, TlsError> {
         let unreadable = |error: io::Error| format!("cannot be read: {error}");
         let certificate = fs::read(&files.certificate);
         let certificate =
             certificate.map_err(|error| certificate_error(&files.certificate, unreadable(error)))?;
         let key = fs::read(&files.key).map(Zeroizing::new);
         let key = key.map_err(|error| key_error(&files.key, unreadable(error)))?;
-        Ok(Self { certificate, key })
+        let client_ca = clients.map_or(Ok(Vec::new()), |clients| {
+            fs::read(&clients.ca).map_err(|error| authority_error(&clients.ca, unreadable(error)))
+        })?;
+        Ok(Self { certificate, client_ca, key })
     }
 
     fn fingerprint(&self) -> Fingerprint {
         let mut context = Context::new(&SHA256);
         context.update(&self.certificate.len().to_be_bytes());
         context.update(&self.certificate);
+        context.update(&self.client_ca.len().to_be_bytes());
+        context.update(&self.client_ca);
         context.update(&self.key);
         let mut fingerprint = Fingerprint::default();
         fingerprint.copy_from_slice(context.finish().as_ref());
@@ -203,20 +291,55 @@ impl Material {
 }
 
 impl Identity {
-    fn of(material: &Material, files: &TlsFiles) -> Result<Self, TlsError> {
+    fn of(material: &Material, files: &TlsFiles, clients: Option<&Clients>) -> Result<Self, TlsError> {
         let provider = Arc::new(default_provider());
         let certified = material.certified(files, &provider)?;
         // A chain that holds no certificate is refused before.
         let certificate = certified.cert.first().cloned();
         let certificate =
             certificate.ok_or_else(|| certificate_error(&files.certificate, "holds no certificate"))?;
+        let doorkeeper = match clients {
+            Some(clients) => Some(Arc::new(doorkeeper(clients, &material.client_ca, &provider)?)),
+            None => None,
+        };
         let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13, &TLS12]);
         let unusable = |error: rustls::Error| certificate_error(&files.certificate, error.to_string());
-        let builder = builder.map_err(unusable)?.with_no_client_auth();
+        let builder = builder.map_err(unusable)?;
+        let builder = match &doorkeeper {
+            Some(doorkeeper) => builder.with_client_cert_verifier(Arc::<Doorkeeper>::clone(doorkeeper)),
+            None => builder.with_no_client_auth(),
+        };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), certificate, fingerprint: material.fingerprint() })
+        Ok(Self { config: Arc::new(config), doorkeeper, certificate, fingerprint: material.fingerprint() })
     }
+}
+
+fn doorkeeper(clients: &Clients, ca: &[u8], provider: &Arc<CryptoProvider>) -> Result<Doorkeeper, TlsError> {
+    let roots = Arc::new(parse_authority(&clients.ca, ca)?);
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    let builder = if clients.optional { builder.allow_unauthenticated() } else { builder };
+    let known = builder.build().map_err(|error| authority_error(&clients.ca, error.to_string()))?;
+    Ok(Doorkeeper { known, allowed: clients.allowed.clone() })
+}
+
+/// The CAs of a file.
+fn authority(path: &Path) -> Result<RootCertStore, TlsError> {
+    let text = fs::read(path).map_err(|error| authority_error(path, format!("cannot be read: {error}")))?;
+    parse_authority(path, &text)
+}
+
+fn parse_authority(path: &Path, text: &[u8]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(text) {
+        let certificate =
+            certificate.map_err(|error| authority_error(path, format!("is not PEM: {error}")))?;
+        let added = roots.add(certificate);
+        added.map_err(|error| {
+            authority_error(path, format!("holds a certificate that does not do: {error}"))
+        })?;
+    }
+    if roots.is_empty() { Err(authority_error(path, "holds no certificate in PEM")) } else { Ok(roots) }
 }
 
 /// rustls has no way to ask a certificate for its times. But where nobody is trusted, they are what a verification looks
@@ -239,6 +362,10 @@ fn untimely(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<String> {
 fn shown(time: pki_types::UnixTime) -> Timestamp {
     let second = i64::try_from(time.as_secs()).ok();
     second.and_then(|second| Timestamp::from_second(second).ok()).unwrap_or(Timestamp::MAX)
+}
+
+fn authority_error(path: &Path, problem: impl Into<String>) -> TlsError {
+    TlsError::Authority { path: path.to_owned(), problem: problem.into() }
 }
 
 fn certificate_error(path: &Path, problem: impl Into<String>) -> TlsError {
@@ -285,7 +412,7 @@ mod tests {
         }
 
         fn refusal(&self) -> String {
-            let refusal = ServerTls::load(self.files()).unwrap_err().to_string();
+            let refusal = ServerTls::load(self.files(), None).unwrap_err().to_string();
             refusal.replace(self.0.path().to_str().unwrap(), "{dir}")
         }
     }
@@ -293,13 +420,13 @@ mod tests {
     #[test]
     fn reload_takes_a_renewed_certificate() {
         let place = Place::new();
-        let tls = ServerTls::load(place.files()).unwrap();
+        let tls = ServerTls::load(place.files(), None).unwrap();
         let first = tls.current();
         assert!(!tls.reload().unwrap());
-        assert!(Arc::ptr_eq(&first, &tls.current()), "what did not change is not taken anew");
+        assert!(Arc::ptr_eq(&first.config, &tls.current().config), "what did not change is not taken anew");
         place.renew();
         assert!(tls.reload().unwrap());
-        assert!(!Arc::ptr_eq(&first, &tls.current()));
+        assert!(!Arc::ptr_eq(&first.config, &tls.current().config));
     }
 
     #[rstest]
@@ -312,11 +439,11 @@ mod tests {
     #[case::no_file(|place: &Place| fs::remove_file(place.files().key).unwrap())]
     fn reload_of_what_does_not_do_keeps_what_is_in_use(#[case] damage: fn(&Place)) {
         let place = Place::new();
-        let tls = ServerTls::load(place.files()).unwrap();
+        let tls = ServerTls::load(place.files(), None).unwrap();
         let first = tls.current();
         damage(&place);
         tls.reload().unwrap_err();
-        assert!(Arc::ptr_eq(&first, &tls.current()));
+        assert!(Arc::ptr_eq(&first.config, &tls.current().config));
         place.renew();
         assert!(tls.reload().unwrap(), "and what does is taken later");
     }
@@ -331,14 +458,14 @@ mod tests {
         #[case] expected: Option<&str>,
     ) {
         let place = Place::new();
-        let tls = ServerTls::load(place.files()).unwrap();
+        let tls = ServerTls::load(place.files(), None).unwrap();
         place.renew_for((2030, 2031));
         assert!(tls.reload().unwrap());
         let now = UnixTime::from_secs(now.as_second().try_into().unwrap());
         let path = place.files().certificate;
         let expected = expected.map(|problem| format!("the certificate in `{}` {problem}", path.display()));
         assert_eq!(tls.untimely(now), expected);
-        assert_eq!(ServerTls::load(place.files()).unwrap().untimely(now), expected);
+        assert_eq!(ServerTls::load(place.files(), None).unwrap().untimely(now), expected);
     }
 
     #[test]

@@ -50,6 +50,7 @@ use crate::listen::Listener;
 use crate::metrics::Metrics;
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::shutdown::Shutdown;
+use crate::tls::ServerTls;
 use commits::Turn;
 use condition::Condition;
 use directory::Directory;
@@ -186,13 +187,13 @@ impl Workspace {
     }
 
     /// Serves the policy feed, and ends operations and forgets old ones in time, until the shutdown stops.
-    pub async fn run(&self, feed: Listener, health: Health, shutdown: Shutdown) {
+    pub async fn run(&self, feed: Listener, tls: Option<ServerTls>, health: Health, shutdown: Shutdown) {
         health.report(Ok(())).await;
         let leave = async {
             shutdown.draining().await;
             health.report(Err("draining".to_owned())).await;
         };
-        let serve = feed::serve(self, feed, &shutdown);
+        let serve = feed::serve(self, feed, tls, &shutdown);
         let keep = async {
             tokio::select! {
                 () = self.keep() => {}

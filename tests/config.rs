@@ -413,7 +413,7 @@ fn a_certificate_of_another_time_is_told_and_taken(#[case] year: i32, #[case] pr
     let checked = place.refused(with_tls(place.command("config", &["check"])));
     checked.says(0, &["warning: `workspace.tls.certificate_file`", &place.fill("{dir}/own.cert"), problem]);
     let log = run(&place, with_tls(place.command("workspace", &[])));
-    assert!(log.contains("clients will not trust the workspace") && log.contains(problem), "{log}");
+    assert!(log.contains("clients will not trust this server") && log.contains(problem), "{log}");
 }
 
 #[rstest]
@@ -429,6 +429,118 @@ fn with_a_certificate_the_rest_may_listen(#[case] address: &str, #[case] problem
         Some(problem) => place.refused(command).says(WRONG_CONFIGURATION, &["`workspace.listen`", problem]),
         None => assert!(command.output().unwrap().status.success()),
     }
+}
+
+/// `{cert}` are the keys of a certificate and its key.
+#[rstest]
+#[case::check_port_plain(
+    "gate",
+    "[gate]\next_authz_listen = [\"0.0.0.0:0\"]",
+    "gate.ext_authz_listen",
+    "without TLS: set `gate.tls.certificate_file`"
+)]
+#[case::check_port_for_anybody(
+    "gate",
+    "[gate]\next_authz_listen = [\"0.0.0.0:0\"]\n[gate.tls]\n{cert}",
+    "gate.ext_authz_listen",
+    "by anybody: set `gate.tls.client_ca_file`"
+)]
+#[case::peers_for_anybody(
+    "gate",
+    "[gate]\npeer_listen = \"0.0.0.0:0\"\n[gate.peer_tls]\n{cert}",
+    "gate.peer_listen",
+    "by anybody: set `gate.peer_tls.client_ca_file`"
+)]
+#[case::ca_alone(
+    "gate",
+    "[gate.tls]\nclient_ca_file = \"{dir}/own.cert\"",
+    "gate.tls.certificate_file",
+    "what the server proves itself with"
+)]
+#[case::names_without_ca(
+    "gate",
+    "[gate.tls]\n{cert}allowed_peers = [\"dns:envoy\"]",
+    "gate.tls.client_ca_file",
+    "the CA of the clients"
+)]
+#[case::odd_name(
+    "gate",
+    "[gate.tls]\n{cert}client_ca_file = \"{dir}/own.cert\"\nallowed_peers = [\"envoy\"]",
+    "gate.tls.allowed_peers",
+    "`envoy` is neither a URI"
+)]
+#[case::odd_ca(
+    "gate",
+    "[admin.tls]\n{cert}client_ca_file = \"{dir}/pepper\"",
+    "admin.tls.client_ca_file",
+    "holds no certificate in PEM"
+)]
+#[case::feed_ca_without_names(
+    "workspace",
+    "[workspace.feed_tls]\n{cert}client_ca_file = \"{dir}/own.cert\"",
+    "workspace.feed_tls.allowed_peers",
+    "the names of gates"
+)]
+#[case::feed_everywhere(
+    "workspace",
+    "[workspace]\nfeed_listen = \"0.0.0.0:0\"",
+    "workspace.feed_listen",
+    "`workspace.feed_tls.certificate_file`"
+)]
+#[case::client_without_ca(
+    "gate",
+    "[gate.feed_tls]\n{cert}",
+    "gate.feed_tls.ca_file",
+    "the CAs that are trusted"
+)]
+#[case::client_ca_missing(
+    "gate",
+    "[gate.feed_tls]\nca_file = \"{dir}/none\"",
+    "gate.feed_tls.ca_file",
+    "cannot be read"
+)]
+#[case::odd_server_name(
+    "gate",
+    "[gate.feed_tls]\nca_file = \"{dir}/own.cert\"\nserver_name = \"a b\"",
+    "gate.feed_tls.server_name",
+    "name"
+)]
+#[case::source_key_missing(
+    "gate",
+    "[gate.source_tls]\nca_file = \"{dir}/own.cert\"\ncertificate_file = \"{dir}/own.cert\"",
+    "gate.source_tls.key_file",
+    "go together"
+)]
+#[case::socket_for_all(
+    "gate",
+    "[gate]\nsocket_mode = \"0666\"",
+    "gate.socket_mode",
+    "`0666` is not a mode such as `0660`"
+)]
+#[case::socket_mode_odd("gate", "[gate]\nsocket_mode = \"rw\"", "gate.socket_mode", "`rw` is not a mode")]
+#[case::up_does_not_trust_itself(
+    "up",
+    "[workspace.feed_tls]\n{cert}",
+    "gate.feed_tls.ca_file",
+    "the gate of this process connects to it"
+)]
+fn tls_that_does_not_do_is_named(
+    #[case] role: &str,
+    #[case] file: &str,
+    #[case] key: &str,
+    #[case] problem: &str,
+) {
+    let place = place_with_certificates();
+    let certificate = "certificate_file = \"{dir}/own.cert\"\nkey_file = \"{dir}/own.key\"\n";
+    place.write("scoregate.toml", &place.fill(&file.replace("{cert}", certificate)));
+    let mut command = place.command(role, &["--config", "{dir}/scoregate.toml"]);
+    for listener in ["GATE__EXT_AUTHZ_LISTEN", "WORKSPACE__FEED_LISTEN"] {
+        command.env_remove(format!("SCOREGATE__{listener}"));
+    }
+    command.env("SCOREGATE__GATE__PEPPER_FILES", place.path("pepper"));
+    command.env("SCOREGATE__GATE__POLICY_KEY_FILES", place.path("policy-key.pub"));
+    command.env("SCOREGATE__GATE__CREDENTIAL_FILE", place.path("credential"));
+    place.refused(command).says(WRONG_CONFIGURATION, &[&format!("`{key}` ("), &place.fill(problem)]);
 }
 
 #[rstest]

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Method, Response, StatusCode, Url};
+use reqwest::{Certificate, Identity, Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::exit::CliError;
 use crate::config::{is_base_url, without_user};
@@ -259,25 +260,32 @@ pub(super) fn http_root(base: &str) -> Option<String> {
     is_base_url(base).then(|| base.trim_end_matches('/').to_owned())
 }
 
-/// Whose certificates are trusted.
-#[derive(Debug)]
-pub(super) enum Trust {
-    /// Those of the system's CAs.
-    System,
-    /// Those of these CAs, and of no other.
-    Only(Vec<Certificate>),
+/// Whose certificates are trusted, and what is shown to them.
+#[derive(Debug, Default)]
+pub(super) struct Trust {
+    /// These CAs and no other; those of the system if none are said.
+    only: Option<Vec<Certificate>>,
+    identity: Option<Identity>,
 }
 
 impl Trust {
-    /// The CAs of a file in PEM, or those of the system.
-    pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, CliError> {
-        let Some(path) = ca_file else { return Ok(Self::System) };
-        let text = std::fs::read(path).map_err(|source| CliError::ReadFile { path: path.into(), source })?;
-        match Certificate::from_pem_bundle(&text) {
-            Ok(certificates) if !certificates.is_empty() => Ok(Self::Only(certificates)),
+    /// The CAs of a file in PEM, and the certificate and key of two others.
+    pub(super) fn new(ca_file: Option<&Path>, identity: Option<(&Path, &Path)>) -> Result<Self, CliError> {
+        let only = ca_file.map(|path| match Certificate::from_pem_bundle(&read(path)?) {
+            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
             _ => Err(CliError::CaFile { path: path.into() }),
-        }
+        });
+        let identity = identity.map(|(certificate, key)| {
+            let both = Zeroizing::new([read(certificate)?.as_slice(), b"\n", read(key)?.as_slice()].concat());
+            Identity::from_pem(&both).map_err(|_| CliError::IdentityFiles { path: certificate.into() })
+        });
+        Ok(Self { only: only.transpose()?, identity: identity.transpose()? })
     }
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let bytes = std::fs::read(path).map(Zeroizing::new);
+    bytes.map_err(|source| CliError::ReadFile { path: path.into(), source })
 }
 
 /// A client that takes a credential nowhere else: it follows no redirect, and what is on this machine it does not look
@@ -285,11 +293,15 @@ impl Trust {
 pub(super) fn http_client(base: &str, trust: Trust) -> Result<reqwest::Client, CliError> {
     let builder =
         reqwest::Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
-    let builder = match trust {
-        Trust::Only(certificates) => builder.tls_certs_only(certificates),
+    let builder = match trust.only {
+        Some(certificates) => builder.tls_certs_only(certificates),
         // Where no TLS is spoken, a system without CAs will do.
-        Trust::System if is_plain_and_local(base) => builder.tls_certs_only([]),
-        Trust::System => builder,
+        None if is_plain_and_local(base) => builder.tls_certs_only([]),
+        None => builder,
+    };
+    let builder = match trust.identity {
+        Some(identity) => builder.identity(identity),
+        None => builder,
     };
     let builder = match base.strip_prefix(UNIX) {
         Some(path) => builder.unix_socket(Path::new(path)).no_proxy(),

@@ -23,12 +23,36 @@ pub(super) struct ConnectionArgs {
     /// File with the credential [default: the credential in SCOREGATE_CREDENTIAL]
     #[arg(long, value_name = "FILE")]
     credential_file: Option<PathBuf>,
-    /// Certificate of the CA to trust for `https`, in PEM [default: those of the system]
-    #[arg(long, value_name = "FILE", env = "SCOREGATE_CA_FILE")]
-    ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// A table for people, JSON or JSON lines for programs
     #[arg(long, value_enum, default_value_t)]
     output: OutputFormat,
+}
+
+/// Flags of every command that may speak TLS.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TlsArgs {
+    /// Certificate of the CA to trust for `https`, in PEM [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "SCOREGATE_CA_FILE")]
+    ca_file: Option<PathBuf>,
+    /// Certificate to show where clients need one, in PEM
+    #[arg(long, value_name = "FILE", env = "SCOREGATE_CERTIFICATE_FILE", requires = "key_file")]
+    certificate_file: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(long, value_name = "FILE", env = "SCOREGATE_KEY_FILE", requires = "certificate_file")]
+    key_file: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    /// Whom they trust, and what they prove.
+    ///
+    /// # Errors
+    /// A file cannot be read or does not hold what it should.
+    pub(super) fn trust(&self) -> Result<Trust, CliError> {
+        let identity = self.certificate_file.as_deref().zip(self.key_file.as_deref());
+        Trust::new(self.ca_file.as_deref(), identity)
+    }
 }
 
 impl ConnectionArgs {
@@ -37,7 +61,7 @@ impl ConnectionArgs {
     /// # Errors
     /// No or a bad credential, a bad URL, or nobody there who accepts it.
     pub(super) async fn open(&self) -> Result<(Client, Printer), CliError> {
-        let trust = Trust::new(self.ca_file.as_deref())?;
+        let trust = self.tls.trust()?;
         let client = Client::connect(&self.workspace, &self.credential()?, trust).await?;
         Ok((client, Printer::new(self.output)))
     }

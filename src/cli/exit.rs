@@ -131,6 +131,12 @@ pub enum CliError {
         /// Which.
         path: PathBuf,
     },
+    /// A certificate and key that are not in PEM.
+    #[error("the file `{}` and its key file do not hold a certificate and a key in PEM", path.display())]
+    IdentityFiles {
+        /// The certificate's.
+        path: PathBuf,
+    },
     /// What cannot be the name of anything, since no path could have it in it.
     #[error("nothing can have the name `{0}`")]
     NoName(String),
@@ -193,7 +199,8 @@ impl CliError {
             | Self::NoPlace { .. }
             | Self::NoCredential
             | Self::OddCredential
-            | Self::CaFile { .. } => Exit::Configuration,
+            | Self::CaFile { .. }
+            | Self::IdentityFiles { .. } => Exit::Configuration,
             Self::Unauthenticated | Self::NoName(_) | Self::Refused { .. } => Exit::Refused,
             Self::NotEnforced(_) => Exit::NotEnforced,
             Self::Serve(_)

@@ -7,7 +7,8 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::client::{Trust, http_client, http_root};
+use super::client::{http_client, http_root};
+use super::connection::TlsArgs;
 use super::exit::CliError;
 use super::output::OutputFormat;
 use crate::config::without_user;
@@ -33,6 +34,8 @@ pub(super) struct ExplainArgs {
     /// A header, `name: value`; may be repeated
     #[arg(long, value_name = "HEADER", value_parser = header)]
     header: Vec<(String, String)>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// How the answer looks
     #[arg(long, value_enum, default_value = "table")]
     output: OutputFormat,
@@ -66,7 +69,7 @@ impl ExplainArgs {
         };
         let root =
             http_root(&self.admin).ok_or_else(|| CliError::AdminUrl { url: without_user(&self.admin) })?;
-        let request = http_client(&self.admin, Trust::System)?.post(format!("{root}/explain"));
+        let request = http_client(&self.admin, self.tls.trust()?)?.post(format!("{root}/explain"));
         let sent = request.header("content-type", content_type).body(body).send().await;
         let unreachable = |error: reqwest::Error| {
             CliError::failed(format!(

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use super::GlobalArgs;
 use super::exit::CliError;
 use super::serve::{Addresses, GateFlags, Process, ServeArgs, ServeError, load, until_ready};
-use super::workspace::base_url;
+use super::workspace::url_of;
 use crate::admin::{self, Health};
 use crate::config::{self, DataDir, GateConfig};
 use crate::gate::{self, Listeners};
@@ -117,7 +117,7 @@ pub(super) struct RunningGate {
 pub(super) async fn bind(config: &GateConfig) -> Result<Listeners, ServeError> {
     let mut check_ports = Vec::new();
     for address in &config.ext_authz_listen {
-        check_ports.push(Listener::bind(address).await?);
+        check_ports.push(Listener::bind_for(address, config.socket_access).await?);
     }
     let peers = match &config.peer_listen {
         Some(address) => Some(Listener::bind(address).await?),
@@ -139,14 +139,18 @@ pub(super) async fn start_gate(
     health: Health,
     process: &Process,
 ) -> Result<RunningGate, ServeError> {
-    let addresses = listeners.check_ports.iter().map(|listener| listener.address().to_string()).collect();
-    let peers =
-        listeners.peers.as_ref().map(|listener| format!("{}/policy/snapshot", base_url(listener.address())));
     let Process { shutdown, metrics, clock } = process.clone();
+    let admin_tls = config.admin_tls.clone();
+    let peers_tls = config.peer_tls.is_some();
+    let addresses = listeners.check_ports.iter().map(|listener| listener.address().to_string()).collect();
+    let peers = listeners
+        .peers
+        .as_ref()
+        .map(|listener| format!("{}/policy/snapshot", url_of(listener.address(), peers_tls)));
     let started = gate::start(config, listeners, health.clone(), &metrics, clock, &shutdown).await;
     let handle = started.map_err(|error| ServeError::Gate(error.into()))?;
-    let admin_url = base_url(admin.address());
+    let admin_url = url_of(admin.address(), admin_tls.is_some());
     let routes = admin::router(health.clone(), metrics).merge(handle.admin_routes());
-    process.shutdown.spawn(admin::serve(admin, routes, shutdown));
+    process.shutdown.spawn(admin::serve(admin, admin_tls, routes, shutdown));
     Ok(RunningGate { health, check_ports: addresses, admin: admin_url, peers })
 }

@@ -13,7 +13,7 @@ use super::serve::{
     Addresses, GateFlags, Loaded, Process, ServeArgs, ServeError, WorkspaceFlags, load, until_ready,
 };
 use super::workspace::{RunningWorkspace, WorkspaceListeners, start_workspace};
-use crate::config::{self, DataDir, Embedded, WorkspaceConfig, write_secret};
+use crate::config::{self, DataDir, Embedded, Problem, WorkspaceConfig, write_secret};
 use crate::listen::{ListenAddress, Listener};
 use crate::workspace::{Origin, Role, Workspace, WorkspaceError};
 
@@ -35,6 +35,11 @@ const OWN_GATE: &str = "up-gate";
 pub(super) fn run(global: &GlobalArgs, args: &UpArgs) -> Result<ExitCode, ServeError> {
     let loaded = load(global, |sources| args.gate.apply(args.workspace.apply(args.serve.apply(sources))))?;
     let rehearsal = config::workspace_rehearsal(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
+    if rehearsal.feed_tls.is_some() && loaded.shape.gate.feed_tls.ca_file.is_none() {
+        let missing =
+            Problem::Missing("the CA of `workspace.feed_tls`: the gate of this process connects to it, too");
+        return Err(loaded.sources.error("gate.feed_tls.ca_file", missing).into());
+    }
     // Its credential is not there before the workspace is.
     let gate_rehearsal = gate_config(&loaded, SecretString::default(), &rehearsal)?;
     let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;

@@ -33,9 +33,15 @@ pub(super) fn run(global: &GlobalArgs, args: &WorkspaceArgs) -> Result<ExitCode,
         let listeners = WorkspaceListeners::bind(&rehearsal).await?;
         let config = config::workspace(&loaded.shape, &loaded.sources, &data_dir)?;
         let workspace = start_workspace(&config, listeners, &process).await?;
-        let addresses = Addresses { admin: base_url(admin.address()), ..workspace.addresses() };
+        let addresses =
+            Addresses { admin: url_of(admin.address(), config.admin_tls.is_some()), ..workspace.addresses() };
         let routes = admin::router(workspace.health.clone(), process.metrics.clone());
-        process.shutdown.spawn(admin::serve(admin, routes, process.shutdown.clone()));
+        process.shutdown.spawn(admin::serve(
+            admin,
+            config.admin_tls.clone(),
+            routes,
+            process.shutdown.clone(),
+        ));
         until_ready(&workspace.health).await;
         if let Some(file) = &args.serve.addresses_file {
             addresses.write(file)?;
@@ -97,24 +103,17 @@ pub(super) async fn start_workspace(
     write_owner_credential(&workspace, &config.data_dir).await?;
     write_policy_key(config)?;
     let health = Health::not_ready("the workspace is starting").await;
-    let url = config.public_url.clone().unwrap_or_else(|| rest_url(config, rest.address()));
+    let url = config.public_url.clone().unwrap_or_else(|| url_of(rest.address(), config.tls.is_some()));
     let urls = PublicUrls { base: url.clone(), scoring_base: config.scoring_base_url.clone() };
     let discovery = urls.discovery(workspace.id());
     let router = http::router(workspace.clone(), urls);
     let feed_address = feed.address().clone();
     let shutdown = process.shutdown.clone();
-    match config.tls.clone() {
-        Some(tls) => {
-            process.shutdown.spawn(tls.clone().follow(shutdown.clone()));
-            process.shutdown.spawn(http::serve_tls(rest, tls, router, shutdown.clone()));
-        }
-        None => {
-            process.shutdown.spawn(http::serve(rest, router, shutdown.clone()));
-        }
-    }
+    process.shutdown.spawn(http::serve(rest, config.tls.clone(), router, shutdown.clone()));
     process.shutdown.spawn({
         let (workspace, health) = (workspace.clone(), health.clone());
-        async move { workspace.run(feed, health, shutdown).await }
+        let tls = config.feed_tls.clone();
+        async move { workspace.run(feed, tls, health, shutdown).await }
     });
     Ok(RunningWorkspace { workspace, health, url, discovery, feed: feed_address })
 }
@@ -138,16 +137,10 @@ fn write_policy_key(config: &WorkspaceConfig) -> Result<(), ServeError> {
         .map_err(|source| ServeError::Io { what: format!("cannot write `{}`", path.display()), source })
 }
 
-fn rest_url(config: &WorkspaceConfig, address: &ListenAddress) -> String {
-    match (&config.tls, address) {
-        (Some(_), ListenAddress::Tcp(address)) => format!("https://{address}"),
-        _ => base_url(address),
-    }
-}
-
-/// The URL of a listener without TLS; that of a Unix socket serves to be shown only.
-pub(super) fn base_url(address: &ListenAddress) -> String {
+/// The URL of a listener; that of a Unix socket serves to be shown only.
+pub(super) fn url_of(address: &ListenAddress, has_tls: bool) -> String {
     match address {
+        ListenAddress::Tcp(address) if has_tls => format!("https://{address}"),
         ListenAddress::Tcp(address) => format!("http://{address}"),
         unix @ ListenAddress::Unix(_) => unix.to_string(),
     }

@@ -52,11 +52,12 @@ pub enum LogFormat {
 #[serde(default)]
 pub struct Admin {
     pub listen: String,
+    pub tls: ServerTls,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9192".to_owned() }
+        Self { listen: "127.0.0.1:9192".to_owned(), tls: ServerTls::default() }
     }
 }
 
@@ -91,6 +92,16 @@ pub struct Gate {
     pub policy_sources: Vec<String>,
     /// Where other gates may read this one's policy.
     pub peer_listen: Option<String>,
+    /// Of the check port.
+    pub tls: ServerTls,
+    pub peer_tls: ServerTls,
+    pub feed_tls: ClientTls,
+    /// For sources that are https URLs.
+    pub source_tls: ClientTls,
+    /// Of the check port's Unix sockets: octal digits.
+    pub socket_mode: String,
+    /// Id of their group.
+    pub socket_group: Option<u32>,
     /// Nothing is decided by policy that was confirmed longer ago.
     pub max_policy_age: Retention,
     /// By default the number of cores.
@@ -120,6 +131,12 @@ impl Default for Gate {
             policy_key_files: Vec::new(),
             policy_sources: Vec::new(),
             peer_listen: None,
+            tls: ServerTls::default(),
+            peer_tls: ServerTls::default(),
+            feed_tls: ClientTls::default(),
+            source_tls: ClientTls::default(),
+            socket_mode: "0660".to_owned(),
+            socket_group: None,
             max_policy_age: Retention::days(1),
             workers: None,
             target: TargetSource::ContextExtensions,
@@ -175,7 +192,9 @@ pub struct Workspace {
     pub enforcement_timeout: Time,
     pub signing_key_rotation: Retention,
     pub audit_retention: Retention,
-    pub tls: Tls,
+    /// Of the REST.
+    pub tls: ServerTls,
+    pub feed_tls: ServerTls,
     /// In place of the files, for environments that hand secrets over as variables.
     #[serde(skip_serializing)]
     pub master_key: Option<String>,
@@ -205,7 +224,8 @@ impl Default for Workspace {
             enforcement_timeout: Time::seconds(10),
             signing_key_rotation: Retention::days(30),
             audit_retention: Retention::days(400),
-            tls: Tls::default(),
+            tls: ServerTls::default(),
+            feed_tls: ServerTls::default(),
             master_key: None,
             pepper: None,
             policy_key: None,
@@ -213,14 +233,32 @@ impl Default for Workspace {
     }
 }
 
-/// Both or none.
+/// Of a listener.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
-pub struct Tls {
+pub struct ServerTls {
     /// PEM: the server's certificate, then those that lead to its CA.
     pub certificate_file: Option<String>,
-    /// PEM.
+    /// PEM. Both or none.
     pub key_file: Option<String>,
+    /// PEM: CAs of clients. Where it is set, clients need a certificate.
+    pub client_ca_file: Option<String>,
+    /// Names that their certificates must have, one of them.
+    pub allowed_peers: Vec<String>,
+}
+
+/// Of a client.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ClientTls {
+    /// PEM: CAs that are trusted, and no others. Where it is set, TLS is spoken.
+    pub ca_file: Option<String>,
+    /// PEM: what the client proves itself with.
+    pub certificate_file: Option<String>,
+    /// PEM. Both or none.
+    pub key_file: Option<String>,
+    /// The name in the server's certificate, where it is not the host's.
+    pub server_name: Option<String>,
 }
 
 /// A duration written as `90s`, `1h 30m` or `500ms`.

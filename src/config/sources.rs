@@ -13,12 +13,17 @@ use super::{ConfigError, Problem};
 pub const ENVIRONMENT_PREFIX: &str = "SCOREGATE__";
 
 /// Keys that hold lists; in the environment their items are separated by commas.
-const LISTS: [&str; 5] = [
+const LISTS: [&str; 10] = [
     "gate.ext_authz_listen",
     "gate.pepper_files",
     "gate.policy_key_files",
     "gate.policy_sources",
     "gate.credential_headers",
+    "gate.tls.allowed_peers",
+    "gate.peer_tls.allowed_peers",
+    "workspace.tls.allowed_peers",
+    "workspace.feed_tls.allowed_peers",
+    "admin.tls.allowed_peers",
 ];
 
 /// All that configuration is read from.

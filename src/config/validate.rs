@@ -12,14 +12,15 @@ use zeroize::Zeroizing;
 
 use super::secrets::{FirstStart, master_keys, pepper, random_secret, read_or_make_secret, read_secret};
 use super::shape::{Retention, Shape, Time};
+use super::tls::{self, Certificates, Table};
 use super::{
     ConfigError, DataDir, GateConfig, MasterKeys, Problem, ProcessConfig, Sources, WorkspaceConfig,
     WorkspaceScope,
 };
 use crate::gate::PolicySource;
-use crate::listen::{ListenAddress, PeerAddress};
+use crate::listen::{ListenAddress, PeerAddress, SocketAccess};
 use crate::statement::{PolicyKey, PolicyPublicKey, TrustedPolicyKeys};
-use crate::tls::{ServerTls, TlsError, TlsFiles};
+use crate::tls::ServerTls;
 
 /// Name of the workspace's database in its data directory.
 pub(crate) const DATABASE: &str = "workspace.db";
@@ -80,7 +81,9 @@ pub fn gate(
 ) -> Result<GateConfig, ConfigError> {
     let gate = &shape.gate;
     let (credential, peppers, policy_keys) = match embedded {
-        Some(Embedded { credential, pepper, policy_key }) => (credential, vec![pepper], vec![policy_key]),
+        Some(Embedded { credential, pepper, policy_key }) => {
+            (Some(credential), vec![pepper], vec![policy_key])
+        }
         None => {
             let credential = gate_credential(shape, sources)?;
             (credential, gate_peppers(shape, sources)?, gate_policy_keys(shape, sources)?)
@@ -106,11 +109,20 @@ pub fn gate(
     }
     let longest = Duration::from_secs(7 * 24 * 3600);
     let age = within(sources, "gate.max_connection_age", gate.max_connection_age, Duration::ZERO..=longest)?;
+    let table = |name, shape_of| Table { sources, name, shape: shape_of, insecure: shape.insecure };
+    let check = table("gate.tls", &gate.tls);
+    let peers = table("gate.peer_tls", &gate.peer_tls);
+    let admin = table("admin.tls", &shape.admin.tls);
+    let tls = check.server(Certificates::Needed)?;
+    let peer_tls = peers.server(Certificates::Needed)?;
+    let admin_tls = admin.server(Certificates::ForSomeRoutes)?;
+    let peer_listen = gate.peer_listen.as_deref();
+    let feed_tls = tls::client(sources, "gate.feed_tls", &gate.feed_tls)?;
     Ok(GateConfig {
         name: gate_name(shape, sources)?,
-        ext_authz_listen: check_ports(shape, sources)?,
-        admin_listen: address(shape, sources, "admin.listen", &shape.admin.listen)?,
-        feed: feed_address(shape, sources)?,
+        ext_authz_listen: check_ports(shape, &check, tls.as_ref())?,
+        admin_listen: admin.listen("admin.listen", &shape.admin.listen, admin_tls.as_ref())?,
+        feed: feed_address(shape, sources, feed_tls.is_some())?,
         credential,
         data_dir: data_dir.to_owned(),
         workers,
@@ -122,7 +134,15 @@ pub fn gate(
         peppers,
         policy_keys,
         policy_sources: policy_sources(shape, sources)?,
-        peer_listen: peer_address(shape, sources)?,
+        peer_listen: peer_listen
+            .map(|text| peers.listen_for_known("gate.peer_listen", text, peer_tls.as_ref()))
+            .transpose()?,
+        tls,
+        peer_tls,
+        admin_tls,
+        feed_tls: feed_tls.map(Arc::new),
+        source_tls: tls::client_files(sources, "gate.source_tls", &gate.source_tls)?,
+        socket_access: socket_access(shape, sources)?,
         max_policy_age: max_policy_age(shape, sources)?,
         undecided: gate.undecided,
         realm: gate.realm.clone(),
@@ -137,11 +157,11 @@ pub fn gate(
     })
 }
 
-fn feed_address(shape: &Shape, sources: &Sources) -> Result<PeerAddress, ConfigError> {
+fn feed_address(shape: &Shape, sources: &Sources, has_tls: bool) -> Result<PeerAddress, ConfigError> {
     const KEY: &str = "gate.feed";
     let address: Result<PeerAddress, _> = shape.gate.feed.parse();
     let address = address.map_err(|error| sources.error(KEY, Problem::Form(error.to_string())))?;
-    if address.is_local() || shape.insecure {
+    if has_tls || address.is_local() || shape.insecure {
         Ok(address)
     } else {
         Err(sources.error(KEY, Problem::InsecureFeed(address)))
@@ -162,22 +182,31 @@ fn gate_name(shape: &Shape, sources: &Sources) -> Result<String, ConfigError> {
     Err(sources.error("gate.name", Problem::Form(problem)))
 }
 
-fn check_ports(shape: &Shape, sources: &Sources) -> Result<Vec<ListenAddress>, ConfigError> {
+fn check_ports(
+    shape: &Shape,
+    table: &Table<'_>,
+    tls: Option<&ServerTls>,
+) -> Result<Vec<ListenAddress>, ConfigError> {
     const KEY: &str = "gate.ext_authz_listen";
     let addresses = &shape.gate.ext_authz_listen;
     if addresses.is_empty() {
-        return Err(sources.error(KEY, Problem::Missing("at least one address")));
+        return Err(table.sources.error(KEY, Problem::Missing("at least one address")));
     }
-    addresses.iter().map(|text| address(shape, sources, KEY, text)).collect()
+    addresses.iter().map(|text| table.listen_for_known(KEY, text, tls)).collect()
 }
 
-fn gate_credential(shape: &Shape, sources: &Sources) -> Result<SecretString, ConfigError> {
+/// None is needed where a certificate says who the gate is.
+fn gate_credential(shape: &Shape, sources: &Sources) -> Result<Option<SecretString>, ConfigError> {
     const KEY: &str = "gate.credential_file";
     let missing =
         Problem::Missing("a file with the credential that `principal create NAME --role gate` shows");
-    let path = shape.gate.credential_file.as_ref().ok_or_else(|| sources.error(KEY, missing))?;
+    let path = match &shape.gate.credential_file {
+        Some(path) => path,
+        None if shape.gate.feed_tls.certificate_file.is_some() => return Ok(None),
+        None => return Err(sources.error(KEY, missing)),
+    };
     let secret = read_secret(Path::new(path)).map_err(|problem| sources.error(KEY, problem))?;
-    Ok(SecretString::from(secret.as_str()))
+    Ok(Some(SecretString::from(secret.as_str())))
 }
 
 fn gate_peppers(shape: &Shape, sources: &Sources) -> Result<Vec<Pepper>, ConfigError> {
@@ -215,9 +244,17 @@ fn policy_sources(shape: &Shape, sources: &Sources) -> Result<Vec<PolicySource>,
     shape.gate.policy_sources.iter().map(read).collect()
 }
 
-fn peer_address(shape: &Shape, sources: &Sources) -> Result<Option<ListenAddress>, ConfigError> {
-    let text = shape.gate.peer_listen.as_deref();
-    text.map(|text| address(shape, sources, "gate.peer_listen", text)).transpose()
+fn socket_access(shape: &Shape, sources: &Sources) -> Result<SocketAccess, ConfigError> {
+    const KEY: &str = "gate.socket_mode";
+    let text = &shape.gate.socket_mode;
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| text.len() <= 4 && *mode <= 0o777);
+    // Not for everybody: the check port is as private as Envoy's configuration.
+    let mode = mode.filter(|mode| mode & 0o007 == 0 && mode & 0o600 == 0o600).ok_or_else(|| {
+        let problem =
+            format!("`{text}` is not a mode such as `0660` that lets owner and group connect, at most");
+        sources.error(KEY, Problem::Form(problem))
+    })?;
+    Ok(SocketAccess { mode, group: shape.gate.socket_group })
 }
 
 /// At least a minute: the workspace's word comes every few seconds.
@@ -265,12 +302,22 @@ fn workspace_in(
     let second = Duration::from_secs(1);
     let token_lifetime =
         within(sources, "workspace.token_lifetime", workspace.token_lifetime, second..=year)?;
-    let tls = workspace_tls(shape, sources)?;
+    let table = |name, shape_of| Table { sources, name, shape: shape_of, insecure: shape.insecure };
+    let rest = table("workspace.tls", &workspace.tls);
+    let feed = table("workspace.feed_tls", &workspace.feed_tls);
+    let admin = table("admin.tls", &shape.admin.tls);
+    let tls = rest.server(Certificates::Needed)?;
+    let feed_tls = feed.server(Certificates::OrCredential)?;
+    let admin_tls = admin.server(Certificates::ForSomeRoutes)?;
+    let workspace_listen = rest.listen("workspace.listen", &workspace.listen, tls.as_ref())?;
+    refuse_tls_on_unix(sources, "workspace.listen", &workspace_listen, &rest, tls.as_ref())?;
+    let feed_listen = feed.listen("workspace.feed_listen", &workspace.feed_listen, feed_tls.as_ref())?;
+    refuse_tls_on_unix(sources, "workspace.feed_listen", &feed_listen, &feed, feed_tls.as_ref())?;
     Ok(WorkspaceConfig {
         data_dir: data_dir.to_owned(),
-        workspace_listen: rest_address(shape, sources, tls.is_some())?,
-        feed_listen: address(shape, sources, "workspace.feed_listen", &workspace.feed_listen)?,
-        admin_listen: address(shape, sources, "admin.listen", &shape.admin.listen)?,
+        workspace_listen,
+        feed_listen,
+        admin_listen: admin.listen("admin.listen", &shape.admin.listen, admin_tls.as_ref())?,
         scope: WorkspaceScope {
             subscription: segment(sources, "workspace.subscription", &workspace.subscription)?,
             resource_group: segment(sources, "workspace.resource_group", &workspace.resource_group)?,
@@ -302,6 +349,8 @@ fn workspace_in(
         signing_key_rotation: signing_key_rotation(shape, sources)?,
         audit_retention: audit_retention(shape, sources)?,
         tls,
+        feed_tls,
+        admin_tls,
     })
 }
 
@@ -320,38 +369,19 @@ fn signing_key_rotation(shape: &Shape, sources: &Sources) -> Result<Option<Durat
     rotation.map(|age| within(sources, KEY, Time(age), range)).transpose()
 }
 
-fn rest_address(shape: &Shape, sources: &Sources, has_tls: bool) -> Result<ListenAddress, ConfigError> {
-    const KEY: &str = "workspace.listen";
-    let problem = match shape.workspace.listen.parse::<ListenAddress>() {
-        Err(error) => Problem::Form(error.to_string()),
-        Ok(address @ ListenAddress::Unix(_)) if has_tls => {
-            Problem::Form(format!("`{address}` needs no TLS, and `workspace.tls` is set"))
-        }
-        Ok(address) if has_tls || shape.insecure || address.is_local() => return Ok(address),
-        Ok(address) => Problem::InsecureRest(address),
-    };
-    Err(sources.error(KEY, problem))
-}
-
-fn workspace_tls(shape: &Shape, sources: &Sources) -> Result<Option<ServerTls>, ConfigError> {
-    const CERTIFICATE: &str = "workspace.tls.certificate_file";
-    const KEY: &str = "workspace.tls.key_file";
-    let tls = &shape.workspace.tls;
-    let missing = |key| sources.error(key, Problem::Missing("certificate and key go together, or neither"));
-    let files = match (&tls.certificate_file, &tls.key_file) {
-        (None, None) => return Ok(None),
-        (Some(_), None) => return Err(missing(KEY)),
-        (None, Some(_)) => return Err(missing(CERTIFICATE)),
-        (Some(certificate), Some(key)) => TlsFiles { certificate: certificate.into(), key: key.into() },
-    };
-    let loaded = ServerTls::load(files).map_err(|error| {
-        let key = match error {
-            TlsError::Certificate { .. } => CERTIFICATE,
-            TlsError::Key { .. } => KEY,
-        };
-        sources.error(key, Problem::Tls(error))
-    });
-    loaded.map(Some)
+/// A Unix socket would never use it.
+fn refuse_tls_on_unix(
+    sources: &Sources,
+    key: &str,
+    address: &ListenAddress,
+    table: &Table<'_>,
+    tls: Option<&ServerTls>,
+) -> Result<(), ConfigError> {
+    if tls.is_none() || !matches!(address, ListenAddress::Unix(_)) {
+        return Ok(());
+    }
+    let problem = format!("`{address}` needs no TLS, and `{}` is set", table.name);
+    Err(sources.error(key, Problem::Form(problem)))
 }
 
 /// Where the secrets of a workspace are looked for.
@@ -430,17 +460,6 @@ fn secret_file(path: &Path, problem: &str) -> Problem {
 
 fn file_problem(path: &Path, problem: String) -> Problem {
     Problem::SecretFile { path: path.to_owned(), problem }
-}
-
-/// An address to listen on, which others can reach only if the operator said so.
-fn address(shape: &Shape, sources: &Sources, key: &str, text: &str) -> Result<ListenAddress, ConfigError> {
-    let address: ListenAddress =
-        text.parse().map_err(|error| sources.error(key, Problem::Form(format!("{error}"))))?;
-    if address.is_local() || shape.insecure {
-        Ok(address)
-    } else {
-        Err(sources.error(key, Problem::Insecure(address)))
-    }
 }
 
 fn within(

@@ -13,7 +13,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::port::CheckPort;
-use crate::listen::Connection;
 use crate::random;
 use crate::shutdown::Shutdown;
 
@@ -63,12 +62,14 @@ impl Drop for Place {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(
-    mut connection: Connection,
+pub(crate) async fn serve<C>(
+    mut connection: C,
     port: CheckPort,
     max_age: Option<Duration>,
     shutdown: Shutdown,
-) {
+) where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
     let preface = tokio::select! {
         preface = tokio::time::timeout(PREFACE_TIMEOUT, read_preface(&mut connection)) => preface,
         () = shutdown.stopping() => return,
@@ -80,18 +81,16 @@ pub(crate) async fn serve(
     }
 }
 
-async fn read_preface(connection: &mut Connection) -> io::Result<()> {
+async fn read_preface(connection: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     let mut preface = [0; PREFACE.len()];
     connection.read_exact(&mut preface).await?;
     if preface == *PREFACE { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-async fn serve_http2(
-    connection: Connection,
-    port: CheckPort,
-    max_age: Option<Duration>,
-    shutdown: &Shutdown,
-) {
+async fn serve_http2<C>(connection: C, port: CheckPort, max_age: Option<Duration>, shutdown: &Shutdown)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
     let io = TokioIo::new(Unread { preface: PREFACE, connection });
     let mut serving = pin!(builder().serve_connection(io, port));
     tokio::select! {
@@ -137,12 +136,12 @@ async fn too_old(max_age: Option<Duration>) {
 }
 
 /// A connection whose preface was read already.
-struct Unread {
+struct Unread<C> {
     preface: &'static [u8],
-    connection: Connection,
+    connection: C,
 }
 
-impl AsyncRead for Unread {
+impl<C: AsyncRead + Unpin> AsyncRead for Unread<C> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -159,7 +158,7 @@ impl AsyncRead for Unread {
     }
 }
 
-impl AsyncWrite for Unread {
+impl<C: AsyncWrite + Unpin> AsyncWrite for Unread<C> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().connection).poll_write(cx, bytes)
     }
@@ -188,6 +187,7 @@ impl AsyncWrite for Unread {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listen::Connection;
     use rstest::rstest;
     use scoregate_authz::{CredentialHeaders, PortRule, Rules, TargetSource};
     use tokio::io::AsyncWriteExt;

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod disorder;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::either::Either;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
@@ -22,11 +25,12 @@ use super::metrics::FeedMetrics;
 use super::state::{self, Assembly, RefusedPolicy};
 use crate::backoff::Backoff;
 use crate::causes::with_causes;
-use crate::listen::PeerAddress;
+use crate::listen::{Connection, PeerAddress};
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::proto::scoregate::policy::v1::policy_feed_client::PolicyFeedClient;
 use crate::random;
 use crate::shutdown::Shutdown;
+use crate::tls::ClientTls;
 
 /// The workspace sends something every 5 s. One that says nothing for this long is gone, whatever TCP thinks.
 pub(crate) const SILENCE: Duration = Duration::from_secs(15);
@@ -71,7 +75,9 @@ pub(crate) enum FeedError {
 pub(crate) struct Feed {
     pub(crate) gate: String,
     pub(crate) address: PeerAddress,
-    pub(crate) credential: MetadataValue<Ascii>,
+    pub(crate) tls: Option<Arc<ClientTls>>,
+    /// Without one, the certificate says who this is.
+    pub(crate) credential: Option<MetadataValue<Ascii>>,
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) metrics: FeedMetrics,
     /// How long a workspace may say nothing.
@@ -121,7 +127,7 @@ impl Feed {
     async fn subscribe(
         &self,
     ) -> Result<(mpsc::Sender<wire::GateMessage>, Streaming<wire::WorkspaceMessage>), FeedError> {
-        let connecting = timeout(self.silence, connect(&self.address));
+        let connecting = timeout(self.silence, connect(&self.address, self.tls.as_ref()));
         let channel = connecting.await.map_err(|_| FeedError::Silent)??;
         let mut client = PolicyFeedClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         let (outbound, messages) = mpsc::channel(16);
@@ -129,18 +135,28 @@ impl Feed {
         // The channel is new and has room.
         let _ = outbound.send(wire::GateMessage { message: Some(hello) }).await;
         let mut request = Request::new(ReceiverStream::new(messages));
-        request.metadata_mut().insert("authorization", self.credential.clone());
+        if let Some(credential) = &self.credential {
+            request.metadata_mut().insert("authorization", credential.clone());
+        }
         let answered = timeout(self.silence, client.subscribe(request)).await;
         let response = answered.map_err(|_| FeedError::Silent)?;
         Ok((outbound, response.map_err(|status| FeedError::Call(Box::new(status)))?.into_inner()))
     }
 }
 
-async fn connect(address: &PeerAddress) -> Result<Channel, FeedError> {
-    let to = address.clone();
+async fn connect(address: &PeerAddress, tls: Option<&Arc<ClientTls>>) -> Result<Channel, FeedError> {
+    let (to, tls) = (address.clone(), tls.cloned());
     let connector = tower::service_fn(move |_| {
-        let to = to.clone();
-        async move { to.connect().await.map(TokioIo::new) }
+        let (to, tls) = (to.clone(), tls.clone());
+        async move {
+            let connection = to.connect().await?;
+            io::Result::Ok(TokioIo::new(match (tls, &to) {
+                (Some(tls), PeerAddress::Tcp { host, .. }) => {
+                    Stream::Right(tls.connect(host, connection).await?)
+                }
+                _ => Stream::Left(connection),
+            }))
+        }
     });
     // Only a name in the call's `:authority`: the connector knows where to go.
     Endpoint::from_static("http://feed.scoregate.invalid")
@@ -152,6 +168,9 @@ async fn connect(address: &PeerAddress) -> Result<Channel, FeedError> {
         .await
         .map_err(|source| FeedError::Connect { address: address.clone(), source })
 }
+
+/// A connection to the workspace.
+type Stream = Either<Connection, TlsStream<Connection>>;
 
 /// What is known within one connection.
 struct Session<'a> {
@@ -365,7 +384,8 @@ mod tests {
         Feed {
             gate: "gate-1".to_owned(),
             address,
-            credential: bearer(&"secret".into()).unwrap(),
+            tls: None,
+            credential: bearer(&"secret".into()),
             keeper: Arc::new(Keeper::new(disk, trust(), metrics.policy)),
             metrics: metrics.feed,
             silence: Duration::from_millis(100),

@@ -23,6 +23,7 @@ use crate::config::without_user;
 use crate::listen::PeerAddress;
 use crate::random;
 use crate::shutdown::Shutdown;
+use crate::tls::{ClientFiles, TlsFiles};
 
 /// What a gate without policy leaves to the feed before it looks elsewhere.
 const HEAD_START: Duration = Duration::from_millis(300);
@@ -100,6 +101,12 @@ impl fmt::Display for PolicySource {
 enum SourceError {
     #[error("it cannot be read")]
     File(#[source] io::Error),
+    #[error("the certificates for it cannot be read: `{}`", path.display())]
+    Certificates {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("it does not answer")]
     Http(#[source] reqwest::Error),
     #[error("it answers {0}")]
@@ -126,22 +133,22 @@ pub(crate) struct Sourcing {
 #[derive(Debug)]
 struct Source {
     at: PolicySource,
-    http: reqwest::Client,
+    /// For https; the system's CAs and no certificate of our own without them.
+    tls: Option<ClientFiles>,
     /// What the last answer was called that was read to its end.
     known: Mutex<Option<HeaderValue>>,
 }
 
 impl Sourcing {
-    /// # Errors
-    /// The system's certificates cannot be read.
     pub(crate) fn new(
         sources: Vec<PolicySource>,
+        tls: Option<ClientFiles>,
         keeper: Arc<Keeper>,
         feed: FeedMetrics,
         metrics: SourceMetrics,
-    ) -> reqwest::Result<Self> {
-        let sources = sources.into_iter().map(|at| Source::new(at).map(Arc::new));
-        Ok(Self { sources: sources.collect::<Result<_, _>>()?, keeper, feed, metrics })
+    ) -> Self {
+        let source = |at| Arc::new(Source { at, tls: tls.clone(), known: Mutex::default() });
+        Self { sources: sources.into_iter().map(source).collect(), keeper, feed, metrics }
     }
 
     /// Looks whenever it is needed, until the shutdown stops.
@@ -211,19 +218,6 @@ impl Sourcing {
 }
 
 impl Source {
-    fn new(at: PolicySource) -> reqwest::Result<Self> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none());
-        let client = match &at {
-            PolicySource::Url(url) if url.scheme() == "https" => client,
-            // Where no TLS is spoken, a system without CAs will do.
-            PolicySource::Url(_) | PolicySource::File(_) => client.no_proxy().tls_certs_only([]),
-        };
-        Ok(Self { at, http: client.build()?, known: Mutex::default() })
-    }
-
     async fn take(&self, keeper: Arc<Keeper>) -> Result<Copied, SourceError> {
         let Some((bytes, name)) = self.read().await? else { return Ok(Copied::Known) };
         let taking = tokio::task::spawn_blocking(move || {
@@ -243,9 +237,31 @@ impl Source {
         }
     }
 
+    /// Made anew for each look, since the files may be new.
+    fn client(&self, url: &Url) -> Result<reqwest::Client, SourceError> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none());
+        let client = match &self.tls {
+            // Where no TLS is spoken, a system without CAs will do.
+            _ if url.scheme() == "http" => client.no_proxy().tls_certs_only([]),
+            None => client,
+            Some(files) => {
+                let client =
+                    client.tls_certs_only(read_pem(&files.ca, reqwest::Certificate::from_pem_bundle)?);
+                match &files.identity {
+                    None => client,
+                    Some(identity) => client.identity(read_identity(identity)?),
+                }
+            }
+        };
+        client.build().map_err(SourceError::Http)
+    }
+
     async fn fetch(&self, url: Url) -> Result<Option<(Vec<u8>, Option<HeaderValue>)>, SourceError> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut request = self.http.get(url);
+        let mut request = self.client(&url)?.get(url);
         if let Some(known) = known {
             request = request.header(IF_NONE_MATCH, known);
         }
@@ -273,4 +289,18 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
     let mut limited = file.take(MAX_COPY as u64 + 1);
     limited.read_to_end(&mut bytes).await.map_err(SourceError::File)?;
     if bytes.len() > MAX_COPY { Err(SourceError::TooLarge) } else { Ok(bytes) }
+}
+
+fn read_identity(files: &TlsFiles) -> Result<reqwest::Identity, SourceError> {
+    let certificate = read_pem(&files.certificate, |bytes| Ok(bytes.to_vec()))?;
+    read_pem(&files.key, |key| {
+        let both = zeroize::Zeroizing::new([certificate.as_slice(), b"\n", key].concat());
+        reqwest::Identity::from_pem(&both)
+    })
+}
+
+fn read_pem<T>(path: &Path, parse: impl Fn(&[u8]) -> reqwest::Result<T>) -> Result<T, SourceError> {
+    let failed = |source| SourceError::Certificates { path: path.to_owned(), source };
+    let bytes = std::fs::read(path).map(zeroize::Zeroizing::new).map_err(|error| failed(error.into()))?;
+    parse(&bytes).map_err(|error| failed(error.into()))
 }

@@ -15,6 +15,7 @@ use super::connection::{self, Place};
 use super::port::CheckPort;
 use crate::listen::{Connection, Listener};
 use crate::shutdown::Shutdown;
+use crate::tls::{Handshake, ServerTls};
 
 /// Connections that wait for a worker to begin with them.
 const QUEUE: usize = 64;
@@ -28,7 +29,7 @@ pub(crate) struct Workers {
 
 #[derive(Debug)]
 struct Worker {
-    queue: mpsc::Sender<(Connection, Place)>,
+    queue: mpsc::Sender<(Connection, Option<Handshake>, Place)>,
     load: Arc<AtomicUsize>,
 }
 
@@ -54,13 +55,13 @@ impl Workers {
     }
 
     /// Hands a connection to the worker that has the fewest.
-    async fn hand_over(&self, connection: Connection) {
+    async fn hand_over(&self, connection: Connection, handshake: Option<Handshake>) {
         let Some(worker) = self.workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed))
         else {
             return;
         };
         let place = Place::take(Arc::clone(&worker.load), self.connections.clone());
-        if worker.queue.send((connection, place)).await.is_err() {
+        if worker.queue.send((connection, handshake, place)).await.is_err() {
             tracing::error!("a check worker is gone: its connections are dropped");
         }
     }
@@ -88,26 +89,33 @@ fn start_thread(
 }
 
 async fn serve(
-    mut queue: mpsc::Receiver<(Connection, Place)>,
+    mut queue: mpsc::Receiver<(Connection, Option<Handshake>, Place)>,
     port: CheckPort,
     max_age: Option<Duration>,
     shutdown: Shutdown,
 ) {
     let connections = TaskTracker::new();
-    while let Some((connection, place)) = queue.recv().await {
-        let serving = connection::serve(connection, port.clone(), max_age, shutdown.clone());
+    while let Some((connection, handshake, place)) = queue.recv().await {
+        let (port, shutdown) = (port.clone(), shutdown.clone());
         connections.spawn(async move {
             let _place = place;
-            serving.await;
+            let Some(handshake) = handshake else {
+                return connection::serve(connection, port, max_age, shutdown).await;
+            };
+            if let Some((stream, _)) = handshake.accept(connection, &shutdown).await {
+                connection::serve(stream, port, max_age, shutdown).await;
+            }
         });
     }
     connections.close();
     connections.wait().await;
 }
 
-/// Accepts connections until the shutdown stops.
-pub(crate) async fn accept(listener: Listener, workers: Workers, shutdown: Shutdown) {
+/// Accepts connections until the shutdown stops. Handshakes are the workers' business.
+pub(crate) async fn accept(listener: Listener, tls: Option<ServerTls>, workers: Workers, shutdown: Shutdown) {
+    let tls = tls.filter(|_| !listener.is_unix());
+    listener.warn_if_open(tls.as_ref());
     while let Some(connection) = listener.next(&shutdown).await {
-        workers.hand_over(connection).await;
+        workers.hand_over(connection, tls.as_ref().map(ServerTls::current)).await;
     }
 }

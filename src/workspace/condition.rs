@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::audit::Origin;
-use super::domain::WorkspaceError;
+use super::domain::{Principal, WorkspaceError};
 use super::image::Image;
 use super::opening::held_keys;
 use super::signing_keys::SigningKeys;
@@ -169,7 +169,8 @@ impl Workspace {
             return Err(StoreError::OutOfStep { expected: held, found: version });
         }
         self.inner.roster.replace(principals);
-        self.inner.gates.end_where(|principal| !self.inner.roster.knows(principal));
+        let is_gone = |name: &str| !Principal::is_name_of_certificate(name) && !self.inner.roster.knows(name);
+        self.inner.gates.end_where(is_gone);
         if version > held {
             tracing::warn!(from = %held, to = %version, "the store is ahead of memory: a failed commit was done");
             self.inner.directory.replace(services);

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::issues::Issue;
+use crate::tls::PeerIdentity;
 
 /// A service, without its keys.
 #[derive(Debug, Clone, PartialEq)]
@@ -272,6 +273,28 @@ pub struct Principal {
     /// When it was made.
     pub created_at: Timestamp,
 }
+
+impl Principal {
+    /// The gate that a certificate proves. Whom the listener lets in is a gate; its name is none that a principal of the
+    /// workspace could have.
+    pub(super) fn of_certificate(identity: &PeerIdentity) -> Self {
+        let name = format!("{CERTIFICATE}{identity}");
+        Self { name, role: Role::Gate, created_at: Timestamp::UNIX_EPOCH }
+    }
+
+    /// Whether it is that of a certificate.
+    pub(super) fn is_of_certificate(&self) -> bool {
+        Self::is_name_of_certificate(&self.name)
+    }
+
+    /// Whether a principal of this name is that of a certificate.
+    pub(super) fn is_name_of_certificate(name: &str) -> bool {
+        name.starts_with(CERTIFICATE)
+    }
+}
+
+/// Before the names of gates that a certificate proves.
+const CERTIFICATE: &str = "certificate:";
 
 /// What a principal may do. Each of the first three may do all that the one before may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use crate::http_server;
 use crate::listen::{Listener, Peer};
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::shutdown::Shutdown;
+use crate::tls::{PeerIdentity, ServerTls};
 use session::Session;
 use wire::policy_feed_server::{PolicyFeed, PolicyFeedServer};
 
@@ -23,11 +24,16 @@ const MAX_GATE_MESSAGE: usize = 16 * 1024;
 const WAITING_MESSAGES: usize = 2;
 
 /// Serves gates until the shutdown stops.
-pub(super) async fn serve(workspace: &Workspace, listener: Listener, shutdown: &Shutdown) {
+pub(super) async fn serve(
+    workspace: &Workspace,
+    listener: Listener,
+    tls: Option<ServerTls>,
+    shutdown: &Shutdown,
+) {
     let feed = PolicyFeedServer::new(Feed { workspace: workspace.clone(), shutdown: shutdown.clone() })
         .max_decoding_message_size(MAX_GATE_MESSAGE);
     let router = tonic::service::Routes::new(feed).into_axum_router();
-    http_server::serve_http2(&listener, &router, shutdown).await;
+    http_server::serve_http2(&listener, tls, &router, shutdown).await;
 }
 
 #[derive(Debug)]
@@ -37,7 +43,15 @@ struct Feed {
 }
 
 impl Feed {
-    fn gate_principal(&self, metadata: &MetadataMap) -> Result<Principal, Status> {
+    /// That of the credential, or else of the client's certificate.
+    fn gate_principal(
+        &self,
+        metadata: &MetadataMap,
+        identity: Option<&PeerIdentity>,
+    ) -> Result<Principal, Status> {
+        if let Some(identity) = identity.filter(|_| !metadata.contains_key("authorization")) {
+            return Ok(Principal::of_certificate(identity));
+        }
         let refused = || Status::unauthenticated("a credential of a gate principal is needed");
         let bearer = metadata.get("authorization").and_then(|value| value.to_str().ok());
         let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(refused)?;
@@ -58,7 +72,7 @@ impl PolicyFeed for Feed {
         &self,
         request: Request<Streaming<wire::GateMessage>>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let principal = self.gate_principal(request.metadata())?;
+        let principal = self.gate_principal(request.metadata(), request.extensions().get())?;
         let remote = request.extensions().get::<Peer>().map(ToString::to_string).unwrap_or_default();
         let (outgoing, messages) = mpsc::channel(WAITING_MESSAGES);
         let workspace = self.workspace.clone();

@@ -42,7 +42,7 @@ use axum::{Router, middleware};
 use access::Endpoint;
 use error::ApiError;
 
-pub use crate::http_server::{serve, serve_tls};
+pub use crate::http_server::serve;
 pub use access::{Access, Route};
 pub use openapi::openapi;
 pub use urls::PublicUrls;

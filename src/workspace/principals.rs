@@ -41,7 +41,8 @@ impl Workspace {
     /// Whether a principal is still there, with the role that it had.
     #[must_use]
     pub fn knows(&self, principal: &Principal) -> bool {
-        self.inner.roster.has(&principal.name, principal.role, principal.created_at)
+        principal.is_of_certificate()
+            || self.inner.roster.has(&principal.name, principal.role, principal.created_at)
     }
 
     /// All principals, by name.

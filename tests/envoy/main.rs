@@ -20,3 +20,4 @@ mod paths;
 mod peers;
 mod support;
 mod targets;
+mod tls;

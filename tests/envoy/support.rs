@@ -2,6 +2,7 @@
 
 mod addresses;
 mod answer;
+mod authority;
 mod checks;
 mod echo;
 mod envoy;
@@ -18,6 +19,7 @@ mod system;
 mod workspace;
 
 pub(crate) use answer::Answer;
+pub(crate) use authority::{Authority, Identity, text};
 pub(crate) use checks::Checks;
 pub(crate) use echo::Seen;
 pub(crate) use envoy::{Envoy, EnvoyOptions};

@@ -10,7 +10,7 @@ use scoregate::admin::{self, Health};
 use scoregate::clock::ManualClock;
 use scoregate::config::{GateConfig, UndecidedAnswer};
 use scoregate::gate::{self, GateHandle, Listeners};
-use scoregate::listen::{ListenAddress, Listener};
+use scoregate::listen::{ListenAddress, Listener, SocketAccess};
 use scoregate::metrics::Metrics;
 use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate::shutdown::Shutdown;
@@ -48,7 +48,7 @@ pub(crate) fn config(feed: &ListenAddress, data_dir: &Path) -> GateConfig {
         ext_authz_listen: Vec::new(),
         admin_listen: anywhere,
         feed: feed.clone().into(),
-        credential: CREDENTIAL.into(),
+        credential: Some(CREDENTIAL.into()),
         data_dir: data_dir.join("gate"),
         workers: 2,
         target: TargetSource::ContextExtensions,
@@ -59,6 +59,12 @@ pub(crate) fn config(feed: &ListenAddress, data_dir: &Path) -> GateConfig {
         policy_keys: TrustedPolicyKeys::new([policy::policy_key().public()]).unwrap(),
         policy_sources: Vec::new(),
         peer_listen: None,
+        tls: None,
+        peer_tls: None,
+        admin_tls: None,
+        feed_tls: None,
+        source_tls: None,
+        socket_access: SocketAccess::default(),
         max_policy_age: Some(MAX_POLICY_AGE),
         undecided: UndecidedAnswer::DeniedResponse,
         realm: "scoregate".to_owned(),

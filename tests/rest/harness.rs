@@ -54,7 +54,7 @@ impl TestWorkspace {
         let base = format!("http://{}", listener.address());
         let urls = PublicUrls { base: base.clone(), scoring_base: Some("https://models.example".into()) };
         let shutdown = Shutdown::default();
-        tokio::spawn(http::serve(listener, http::router(workspace.clone(), urls), shutdown.clone()));
+        tokio::spawn(http::serve(listener, None, http::router(workspace.clone(), urls), shutdown.clone()));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let owner = owner.expose_secret().to_owned();
         Self { workspace, clock, base, owner, http, shutdown, data_dir }
@@ -89,7 +89,7 @@ impl TestWorkspace {
         let url = format!("http://{}", feed.address());
         let (workspace, shutdown) = (self.workspace.clone(), self.shutdown.clone());
         let health = Health::not_ready("starting").await;
-        tokio::spawn(async move { workspace.run(feed, health, shutdown).await });
+        tokio::spawn(async move { workspace.run(feed, None, health, shutdown).await });
         let credential = self.principal(Role::Gate).await;
         let gate = SilentGate::connect(url, &credential).await;
         while self.workspace.gates().is_empty() {
@@ -104,7 +104,7 @@ impl TestWorkspace {
         let ListenAddress::Tcp(address) = *listener.address() else { unreachable!("it is TCP") };
         let urls = PublicUrls { base: format!("https://{address}"), scoring_base: None };
         let router = http::router(self.workspace.clone(), urls);
-        tokio::spawn(http::serve_tls(listener, tls, router, self.shutdown.clone()));
+        tokio::spawn(http::serve(listener, Some(tls), router, self.shutdown.clone()));
         address
     }
 
@@ -212,6 +212,8 @@ fn config(data_dir: &std::path::Path) -> WorkspaceConfig {
         signing_key_rotation: Some(Duration::from_hours(30 * 24)),
         audit_retention: Some(Duration::from_hours(400 * 24)),
         tls: None,
+        feed_tls: None,
+        admin_tls: None,
     }
 }
 

@@ -30,7 +30,7 @@ impl TlsWorkspace {
     async fn start() -> Self {
         let test = TestWorkspace::start().await;
         let (ca, files) = authority(test.data_dir());
-        let address = test.serve_tls(ServerTls::load(files).unwrap()).await;
+        let address = test.serve_tls(ServerTls::load(files, None).unwrap()).await;
         Self { test, address, ca }
     }
 

@@ -360,7 +360,8 @@ impl World {
         let address = "127.0.0.1:1".parse::<crate::listen::ListenAddress>().unwrap().into();
         let credential = bearer(&"secret".into()).unwrap();
         let gate = "gate-1".to_owned();
-        Ok(Feed { gate, address, credential, keeper, metrics: metrics.feed, silence: SILENCE })
+        let credential = Some(credential);
+        Ok(Feed { gate, address, tls: None, credential, keeper, metrics: metrics.feed, silence: SILENCE })
     }
 
     /// The version in force, whose state is one that the workspace had.

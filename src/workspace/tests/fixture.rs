@@ -107,6 +107,8 @@ fn config(data_dir: PathBuf) -> WorkspaceConfig {
         signing_key_rotation: Some(Duration::from_hours(30 * 24)),
         audit_retention: Some(Duration::from_hours(400 * 24)),
         tls: None,
+        feed_tls: None,
+        admin_tls: None,
     }
 }
 
@@ -159,7 +161,7 @@ impl Served {
         let health = Health::not_ready("starting").await;
         shutdown.spawn({
             let (workspace, shutdown) = (workspace.clone(), shutdown.clone());
-            async move { workspace.run(listener, health, shutdown).await }
+            async move { workspace.run(listener, None, health, shutdown).await }
         });
         Self { workspace, address, shutdown, credential }
     }

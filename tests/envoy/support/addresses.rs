@@ -23,7 +23,7 @@ impl Addresses {
 
     /// Host and port, of an address or of a URL.
     pub(crate) fn socket(&self, name: &str) -> SocketAddr {
-        self.text(name).trim_start_matches("http://").parse().unwrap()
+        self.text(name).trim_start_matches("http://").trim_start_matches("https://").parse().unwrap()
     }
 
     pub(crate) fn json(&self) -> &Value {

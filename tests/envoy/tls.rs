@@ -1,0 +1,271 @@
+//! TLS on every listener, with client certificates, between real processes and through a real Envoy.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::support::{
+    Authority, Envoy, EnvoyOptions, Gate, Identity, Keys, Request, Scoregate, System, WorkspaceProcess, text,
+    wait_until,
+};
+
+const SERVICE: &str = "forecast";
+const ENVOY: &str = "spiffe://cluster.local/ns/models/sa/envoy";
+const GATE: &str = "spiffe://cluster.local/ns/scoregate/sa/gate";
+
+type Environment = Vec<(&'static str, &'static str)>;
+
+/// The variables of one table of TLS.
+macro_rules! server_tls {
+    ($table:literal, $identity:expr, $ca:expr, $allowed:expr) => {
+        vec![
+            (concat!("SCOREGATE__", $table, "__CERTIFICATE_FILE"), text(&$identity.certificate)),
+            (concat!("SCOREGATE__", $table, "__KEY_FILE"), text(&$identity.key)),
+            (concat!("SCOREGATE__", $table, "__CLIENT_CA_FILE"), text(&$ca.ca)),
+            (concat!("SCOREGATE__", $table, "__ALLOWED_PEERS"), $allowed),
+        ]
+    };
+}
+
+fn certificates_of(identity: &Identity) -> Environment {
+    vec![
+        ("SCOREGATE__GATE__FEED_TLS__CERTIFICATE_FILE", text(&identity.certificate)),
+        ("SCOREGATE__GATE__FEED_TLS__KEY_FILE", text(&identity.key)),
+    ]
+}
+
+/// The part of Envoy's configuration that is shipped for this, with these files in it.
+fn transport(gate: &Authority, identity: &Identity) -> String {
+    let shipped = include_str!("../../envoy/gate-mtls.yaml");
+    let part = &shipped[shipped.find("    transport_socket:").unwrap()..];
+    part.replace("/etc/envoy/tls/tls.crt", text(&identity.certificate))
+        .replace("/etc/envoy/tls/tls.key", text(&identity.key))
+        .replace("/etc/envoy/tls/ca.crt", text(&gate.ca))
+}
+
+fn envoy(gate: &Gate, transport: &str) -> Envoy {
+    let anchor = "    load_assignment:\n      cluster_name: scoregate\n";
+    let with_tls = format!("{transport}{anchor}").leak();
+    let options = EnvoyOptions::new(&gate.check_address(), System::model()).edit(anchor, with_tls);
+    Envoy::start(&options)
+}
+
+/// A workspace and a gate whose check port wants client certificates, and the CA of all.
+fn mutual() -> (WorkspaceProcess, Gate, Authority, Keys) {
+    let authority = Authority::new();
+    let own = authority.identity(&["gate.scoregate"]);
+    let environment = server_tls!("GATE__TLS", own, authority, ENVOY);
+    let workspace = WorkspaceProcess::start(&[]);
+    let gate = Gate::start_with(&workspace, "gate-1", &environment);
+    let keys = workspace.client().create_with_keys(SERVICE);
+    (workspace, gate, authority, keys)
+}
+
+fn status(envoy: &Envoy, key: &str) -> u16 {
+    Request::score(SERVICE).bearer(key).send(envoy.address).status
+}
+
+#[test]
+fn t014_check_port_is_for_proxies_with_the_right_certificate() {
+    let (_workspace, gate, authority, keys) = mutual();
+    let right = envoy(&gate, &transport(&authority, &authority.identity(&[ENVOY])));
+    assert_eq!(status(&right, &keys.primary), 200);
+    assert_eq!(status(&right, "wrong"), 401);
+
+    let foreign = Authority::new();
+    let wrong = [
+        ("a certificate of another CA", transport(&authority, &foreign.identity(&[ENVOY]))),
+        (
+            "another name",
+            transport(&authority, &authority.identity(&["spiffe://cluster.local/ns/x/sa/envoy"])),
+        ),
+        ("a gate of another CA", transport(&foreign, &authority.identity(&[ENVOY]))),
+        ("no TLS", String::new()),
+    ];
+    for (what, transport) in wrong {
+        let envoy = envoy(&gate, &transport);
+        assert_eq!(status(&envoy, &keys.primary), 503, "{what}");
+    }
+    assert_eq!(status(&right, &keys.primary), 200, "the right one is unharmed");
+}
+
+#[test]
+fn t014_handshakes_that_drag_on_or_are_none_hold_nobody_up() {
+    let (_workspace, gate, authority, keys) = mutual();
+    let address = gate.scoregate.addresses.socket("ext_authz");
+    let half_open: Vec<_> = (0..500).map(|_| TcpStream::connect(address).unwrap()).collect();
+    for garbage in [
+        b"GET / HTTP/1.1\r\n\r\n".as_slice(),
+        &[0x16, 3, 1, 0xff, 0xff],
+        &[0; 600],
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+        stream.write_all(garbage).unwrap();
+        // Told what is wrong, or cut off; never served.
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    let right = envoy(&gate, &transport(&authority, &authority.identity(&[ENVOY])));
+    assert_eq!(status(&right, &keys.primary), 200);
+    wait_until("the end of handshakes", || gate.scoregate.metric("scoregate_connections") <= 2.0);
+    drop(half_open);
+}
+
+#[test]
+fn client_ca_is_followed_and_a_bad_one_leaves_the_old_in_use() {
+    let (_workspace, gate, authority, keys) = mutual();
+    let newer = Authority::new();
+    let transport = transport(&authority, &newer.identity(&[ENVOY]));
+    let envoy = envoy(&gate, &transport);
+    assert_eq!(status(&envoy, &keys.primary), 503);
+    let good = std::fs::read(&authority.ca).unwrap();
+    std::fs::write(&authority.ca, "no certificate").unwrap();
+    wait_until("the warning", || gate.scoregate.process.log().contains("the certificate in use stays"));
+    std::fs::write(&authority.ca, good).unwrap();
+    authority.admit(&newer);
+    wait_until("the new CA", || status(&envoy, &keys.primary) == 200);
+}
+
+#[test]
+fn t116_feed_over_tls_is_for_gates_with_a_certificate_or_a_credential() {
+    let authority = Authority::new();
+    let own = authority.identity(&["127.0.0.1"]);
+    let environment = server_tls!("WORKSPACE__FEED_TLS", own, authority, GATE);
+    let workspace = WorkspaceProcess::start(&environment);
+    let trust = ("SCOREGATE__GATE__FEED_TLS__CA_FILE", text(&authority.ca));
+
+    let with_credential = Gate::start_with(&workspace, "gate-1", &[trust]);
+    let arguments = without_credential(Gate::arguments(&workspace, "gate-2"));
+    let of = |identity: Identity| [vec![trust], certificates_of(&identity)].concat();
+    let with_certificate = Gate::with_arguments(arguments.clone(), &of(authority.identity(&[GATE])));
+    let client = workspace.client();
+    let before = client.create_with_keys(SERVICE);
+    assert_eq!(client.regenerate(SERVICE, "Primary").state, "Succeeded");
+    for gate in [&with_credential, &with_certificate] {
+        let envoy = Envoy::start(&EnvoyOptions::new(&gate.check_address(), System::model()));
+        assert_eq!(status(&envoy, &before.primary), 401);
+        assert_eq!(status(&envoy, &before.secondary), 200);
+    }
+
+    let foreign = Authority::new();
+    let foreign_trust = ("SCOREGATE__GATE__FEED_TLS__CA_FILE", text(&foreign.ca));
+    let refused = [
+        ("a certificate of another CA", of(foreign.identity(&[GATE]))),
+        ("another name", of(authority.identity(&[ENVOY]))),
+        (
+            "a workspace of another CA",
+            [vec![foreign_trust], certificates_of(&authority.identity(&[GATE]))].concat(),
+        ),
+        ("another name of the workspace", {
+            let name = ("SCOREGATE__GATE__FEED_TLS__SERVER_NAME", "other.example");
+            [of(authority.identity(&[GATE])), vec![name]].concat()
+        }),
+    ];
+    for (what, environment) in refused {
+        let arguments = without_credential(Gate::arguments(&workspace, &format!("gate-{}", what.len())));
+        let mut process = Scoregate::start_unready(
+            "gate",
+            &arguments.iter().map(String::as_str).collect::<Vec<_>>(),
+            &environment,
+            &crate::support::new_path("addresses.json"),
+        );
+        wait_until(what, || process.log().contains("the policy feed is not connected"));
+        assert!(!process.log().contains("the policy feed is connected"), "{what}: {}", process.log());
+        process.kill();
+    }
+}
+
+fn without_credential(mut arguments: Vec<String>) -> Vec<String> {
+    let flag = arguments.iter().position(|argument| argument == "--credential-file").unwrap();
+    arguments.drain(flag..flag + 2);
+    arguments
+}
+
+#[test]
+fn gate_reads_policy_from_a_peer_that_wants_its_certificate() {
+    let authority = Authority::new();
+    let own = authority.identity(&["127.0.0.1"]);
+    let mut environment = server_tls!("GATE__PEER_TLS", own, authority, GATE);
+    environment.push(("SCOREGATE__GATE__PEER_LISTEN", "127.0.0.1:0"));
+    let mut workspace = WorkspaceProcess::start(&[]);
+    let gate = Gate::start_with(&workspace, "gate-1", &environment);
+    let keys = workspace.client().create_with_keys(SERVICE);
+    let url = gate.scoregate.addresses.text("peers").to_owned();
+    assert!(url.starts_with("https://"), "{url}");
+    let [mut second, mut third] = ["gate-2", "gate-3"].map(|name| Gate::arguments(&workspace, name));
+    workspace.scoregate.process.kill();
+    for arguments in [&mut second, &mut third] {
+        arguments.extend(["--policy-source".to_owned(), url.clone()]);
+    }
+    let source = |identity: &Identity| {
+        vec![
+            ("SCOREGATE__GATE__SOURCE_TLS__CA_FILE", text(&authority.ca)),
+            ("SCOREGATE__GATE__SOURCE_TLS__CERTIFICATE_FILE", text(&identity.certificate)),
+            ("SCOREGATE__GATE__SOURCE_TLS__KEY_FILE", text(&identity.key)),
+        ]
+    };
+    let second = Gate::with_arguments(second, &source(&authority.identity(&[GATE])));
+    let envoy = Envoy::start(&EnvoyOptions::new(&second.check_address(), System::model()));
+    assert_eq!(status(&envoy, &keys.primary), 200);
+
+    let third: Vec<_> = third.iter().map(String::as_str).collect();
+    let addresses = crate::support::new_path("addresses.json");
+    let wrong = source(&authority.identity(&[ENVOY]));
+    let mut third = Scoregate::start_unready("gate", &third, &wrong, &addresses);
+    wait_until("the refusal", || third.log().contains("a source of policy was passed over"));
+    assert!(!addresses.exists());
+    third.kill();
+}
+
+#[test]
+fn t130_admin_listener_with_client_certificates_is_open_to_probes_only() {
+    let authority = Authority::new();
+    let own = authority.identity(&["127.0.0.1"]);
+    let environment = server_tls!("ADMIN__TLS", own, authority, ENVOY);
+    let workspace = WorkspaceProcess::start(&environment);
+    let url = workspace.scoregate.addresses.text("admin").to_owned();
+    let curl = |path: &str, identity: Option<&Identity>| {
+        let ca = reqwest::Certificate::from_pem(&std::fs::read(&authority.ca).unwrap()).unwrap();
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([ca]);
+        let client = match identity {
+            None => client,
+            Some(Identity { certificate, key }) => {
+                let both = [std::fs::read(certificate).unwrap(), std::fs::read(key).unwrap()].concat();
+                client.identity(reqwest::Identity::from_pem(&both).unwrap())
+            }
+        };
+        let request = client.build().unwrap().get(format!("{url}{path}"));
+        crate::support::block_on(request.send()).map(|answer| answer.status().as_u16())
+    };
+    for probe in ["/livez", "/readyz"] {
+        assert_eq!(curl(probe, None).unwrap(), 200, "{probe}");
+    }
+    assert_eq!(curl("/metrics", None).unwrap(), 403);
+    assert_eq!(curl("/metrics", Some(&authority.identity(&[ENVOY]))).unwrap(), 200);
+    assert!(curl("/livez", Some(&authority.identity(&[GATE]))).is_err(), "a name that is not allowed");
+}
+
+#[test]
+fn rest_with_client_certificates_is_for_those_who_have_one() {
+    let authority = Authority::new();
+    let own = authority.identity(&["127.0.0.1"]);
+    let environment = server_tls!("WORKSPACE__TLS", own, authority, ENVOY);
+    let workspace = WorkspaceProcess::start(&environment);
+    let url = workspace.scoregate.addresses.text("workspace").to_owned();
+    let list = |identity: &Identity| {
+        let credential = workspace.data_dir.join("owner-credential");
+        let arguments = [
+            ["service", "list"],
+            ["--workspace", &url],
+            ["--credential-file", text(&credential)],
+            ["--ca-file", text(&authority.ca)],
+            ["--certificate-file", text(&identity.certificate)],
+            ["--key-file", text(&identity.key)],
+        ];
+        Scoregate::run(arguments.as_flattened(), &[]).status.code()
+    };
+    assert_eq!(list(&authority.identity(&[ENVOY])), Some(0));
+    assert_eq!(list(&authority.identity(&[GATE])), Some(1));
+    assert_eq!(list(&Authority::new().identity(&[ENVOY])), Some(1));
+}

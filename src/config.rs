@@ -374,7 +374,7 @@ mod tests {
     #[case(
         "SCOREGATE__GATE__EXT_AUTHZ_LISTEN",
         "0.0.0.0:9191",
-        "`gate.ext_authz_listen` (environment variable `SCOREGATE__GATE__EXT_AUTHZ_LISTEN`): `0.0.0.0:9191` can be reached from other machines without TLS: use a loopback address or a Unix socket, or set `insecure = true` if the network itself is trusted"
+        "`gate.ext_authz_listen` (environment variable `SCOREGATE__GATE__EXT_AUTHZ_LISTEN`): `0.0.0.0:9191` can be reached from other machines without TLS: set `gate.tls.certificate_file` and `gate.tls.key_file`, use a loopback address or a Unix socket, or set `insecure = true` if the network itself is trusted"
     )]
     #[case(
         "SCOREGATE__GATE__CREDENTIAL_HEADERS",

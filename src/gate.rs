@@ -170,8 +170,13 @@ pub async fn start(
         shutdown.spawn(http_server::serve(listener, config.peer_tls, router, shutdown.clone()));
     }
     let (feed_metrics, sources) = (metrics.feed.clone(), config.policy_sources);
-    let sourcing =
-        Sourcing::new(sources, config.source_tls, Arc::clone(&keeper), feed_metrics, metrics.sources);
+    let sourcing = Sourcing::new(
+        sources,
+        config.source_tls.as_ref(),
+        Arc::clone(&keeper),
+        feed_metrics,
+        metrics.sources,
+    );
     shutdown.spawn(sourcing.run(shutdown.clone()));
     let watch = AgeWatch {
         keeper: Arc::clone(&keeper),

@@ -142,12 +142,12 @@ struct Source {
 impl Sourcing {
     pub(crate) fn new(
         sources: Vec<PolicySource>,
-        tls: Option<ClientFiles>,
+        tls: Option<&ClientFiles>,
         keeper: Arc<Keeper>,
         feed: FeedMetrics,
         metrics: SourceMetrics,
     ) -> Self {
-        let source = |at| Arc::new(Source { at, tls: tls.clone(), known: Mutex::default() });
+        let source = |at| Arc::new(Source { at, tls: tls.cloned(), known: Mutex::default() });
         Self { sources: sources.into_iter().map(source).collect(), keeper, feed, metrics }
     }
 

@@ -1,6 +1,7 @@
 //! Services: read, made, changed, deleted.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -193,6 +194,7 @@ impl Workspace {
     /// # Errors
     /// There is no service of this name.
     pub async fn revoke_tokens(&self, origin: &Origin, name: &str) -> Result<Operation, WorkspaceError> {
+        self.pass_not_before(name).await;
         let turn = self.turn(origin).await?;
         let before = self.service(name).await?;
         let keys = self.keys_of(&before).await?;
@@ -215,6 +217,14 @@ impl Workspace {
         let committed = self.commit(turn, change).await.map_err(refusal)?;
         self.inner.tokens.forget(&before.uid);
         Ok(committed.operation.unwrap_or(operation.operation))
+    }
+
+    /// Waits until the last revocation's second has come, for a moment at most. One revocation after the other would stamp
+    /// new tokens ever further in the future, and gates would find that their time has not come.
+    async fn pass_not_before(&self, name: &str) {
+        let Some(service) = self.inner.directory.service(name) else { return };
+        let rest = Duration::from_secs(service.tokens_not_before).saturating_sub(self.now());
+        tokio::time::sleep(rest.min(Duration::from_secs(1))).await;
     }
 
     /// Deletes a service; `None` if there was none. Its tokens end with it: they belong to its uid.

@@ -123,7 +123,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let Cli { global, command } = cli;
     let outcome = match command {
         Command::Up(args) => up::run(&global, &args).map_err(CliError::from),
-        Command::Workspace(args) => workspace::run(&global, &args).map_err(CliError::from),
+        Command::Workspace(args) => workspace::run(&global, args),
         Command::Gate(gate::GateArgs { command: Some(command), .. }) => remote(command.run()),
         Command::Gate(args) => gate::run(&global, &args).map_err(CliError::from),
         Command::Config(command) => config::run(&global, &command).map_err(CliError::from),
@@ -147,7 +147,12 @@ pub fn run(cli: Cli) -> ExitCode {
 
 /// Runs a command that talks to a process.
 fn remote(command: impl Future<Output = Result<(), CliError>>) -> Result<ExitCode, CliError> {
+    on_runtime(command)?.map(|()| ExitCode::SUCCESS)
+}
+
+/// Runs what a command does, on this thread.
+fn on_runtime<T>(command: impl Future<Output = T>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let failed = |source| serve::ServeError::Io { what: "cannot start a runtime".to_owned(), source };
-    runtime.map_err(failed)?.block_on(command).map(|()| ExitCode::SUCCESS)
+    Ok(runtime.map_err(failed)?.block_on(command))
 }

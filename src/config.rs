@@ -13,7 +13,7 @@ pub use secrets::{DataDir, DataDirError, write_secret};
 pub use shape::{LogFormat, Retention, Shape, Time};
 pub use sources::{ENVIRONMENT_PREFIX, Sources};
 pub(crate) use validate::{DATABASE, is_base_url, without_user};
-pub use validate::{Embedded, gate, log_and_shutdown, workspace, workspace_rehearsal};
+pub use validate::{Embedded, gate, log_and_shutdown, workspace, workspace_as_it_is, workspace_rehearsal};
 
 use std::collections::HashMap;
 use std::io;
@@ -100,7 +100,7 @@ pub enum UndecidedAnswer {
 }
 
 /// Everything that a workspace must know.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct WorkspaceConfig {
     /// Directory of the database, keys and pepper.
     pub data_dir: PathBuf,
@@ -167,6 +167,7 @@ impl std::fmt::Display for WorkspaceScope {
 }
 
 /// 256-bit keys by their ids.
+#[derive(Clone)]
 pub struct MasterKeys {
     /// Id of the one that wraps new data keys.
     pub current: String,

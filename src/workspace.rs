@@ -4,6 +4,7 @@
 //! from it the feed. Nothing is published that is not stored.
 
 mod audit;
+mod backup;
 mod commits;
 mod condition;
 mod directory;
@@ -71,6 +72,7 @@ use tokens::Tokens;
 pub use audit::{
     AuditAction, AuditEntry, AuditFilter, AuditRecord, AuditTarget, AuditedService, Origin, UnknownAction,
 };
+pub use backup::{BackedUp, BackupError, Restore, RestoreError, Restored, UnusableBackup, back_up};
 pub use domain::{
     AuthFlags, IssuedToken, KeyPair, ListedKeys, NewKey, NewService, Operation, OperationState,
     OperationTarget, Order, Page, Patch, Principal, Role, ServiceFilter, ServiceRecord, WorkspaceError,

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::serve::ServeError;
+use crate::config::ConfigError;
+use crate::workspace::{BackupError, RestoreError};
 
 /// Exit codes, beside 0 for what was done and `clap`'s 2 for a wrong command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,12 @@ pub enum CliError {
     /// A long-running command.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// A backup was not made.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// A backup was not restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// The base URL cannot be one.
     #[error(
         "`{url}` is no URL of a workspace: write it as `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH` \
@@ -184,6 +192,11 @@ pub enum CliError {
 }
 
 impl CliError {
+    /// Wrong configuration.
+    pub(super) fn config(error: ConfigError) -> Self {
+        Self::Serve(error.into())
+    }
+
     /// A failure that words say best.
     pub(super) fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into())
@@ -204,6 +217,8 @@ impl CliError {
             Self::Unauthenticated | Self::NoName(_) | Self::Refused { .. } => Exit::Refused,
             Self::NotEnforced(_) => Exit::NotEnforced,
             Self::Serve(_)
+            | Self::Backup(_)
+            | Self::Restore(_)
             | Self::ReadFile { .. }
             | Self::WriteFile { .. }
             | Self::Client(_)

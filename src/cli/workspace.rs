@@ -1,12 +1,16 @@
 //! `scoregate workspace`: the control plane by itself.
 
+mod backup;
+mod restore;
+
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
 
 use super::GlobalArgs;
+use super::exit::CliError;
 use super::serve::{Addresses, Process, ServeArgs, ServeError, WorkspaceFlags, load, until_ready};
 use crate::admin::{self, Health};
 use crate::config::{self, DataDir, WorkspaceConfig, write_secret};
@@ -16,15 +20,36 @@ use crate::workspace::{Workspace, WorkspaceError};
 
 /// Flags of `workspace`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct WorkspaceArgs {
+    #[command(subcommand)]
+    command: Option<WorkspaceCommand>,
     #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
     workspace: WorkspaceFlags,
 }
 
+/// What is done with a workspace that this process does not run.
+#[derive(Debug, Subcommand)]
+enum WorkspaceCommand {
+    /// Copy the database to a file, while the workspace runs or not
+    Backup(backup::BackupArgs),
+    /// Make a workspace from a backup, at a new epoch that gates follow
+    Restore(restore::RestoreArgs),
+}
+
+/// Does what is asked for, or runs the workspace.
+pub(super) fn run(global: &GlobalArgs, mut args: WorkspaceArgs) -> Result<ExitCode, CliError> {
+    match args.command.take() {
+        Some(WorkspaceCommand::Backup(command)) => command.run(global),
+        Some(WorkspaceCommand::Restore(command)) => command.run(global),
+        None => Ok(serve(global, &args)?),
+    }
+}
+
 /// Runs until a signal ends it.
-pub(super) fn run(global: &GlobalArgs, args: &WorkspaceArgs) -> Result<ExitCode, ServeError> {
+fn serve(global: &GlobalArgs, args: &WorkspaceArgs) -> Result<ExitCode, ServeError> {
     let loaded = load(global, |sources| args.workspace.apply(args.serve.apply(sources)))?;
     let rehearsal = config::workspace_rehearsal(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
     let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;

@@ -120,6 +120,8 @@ pub(super) enum FirstStart {
     Real,
     /// They are not, and no file is made.
     Rehearsal,
+    /// It is none: what is missing is an error.
+    Never,
 }
 
 /// 256 random bits in hexadecimal digits.

@@ -290,6 +290,19 @@ pub fn workspace_rehearsal(
     workspace_in(shape, sources, data_dir, FirstStart::Rehearsal)
 }
 
+/// The same where nothing is made, and everything must be there.
+///
+/// # Errors
+/// Those of [`workspace`], and a secret that is missing.
+pub fn workspace_as_it_is(
+    shape: &Shape,
+    sources: &Sources,
+    data_dir: &Path,
+) -> Result<WorkspaceConfig, ConfigError> {
+    DataDir::probe(data_dir)?;
+    workspace_in(shape, sources, data_dir, FirstStart::Never)
+}
+
 fn workspace_in(
     shape: &Shape,
     sources: &Sources,
@@ -443,7 +456,8 @@ impl WorkspaceSecrets<'_> {
             (None, None) => data_dir.join(default_name),
         };
         // A secret is made only together with the database: one that was lost later cannot be replaced by another.
-        let is_first_start = !data_dir.join(DATABASE).try_exists().unwrap_or(true);
+        let is_first_start =
+            *first_start != FirstStart::Never && !data_dir.join(DATABASE).try_exists().unwrap_or(true);
         let secret = if file.is_none() && is_first_start {
             read_or_make_secret(&path, *first_start, make)
         } else {

@@ -68,6 +68,8 @@ pub enum AuditAction {
     IssuerChanged,
     /// Another lifetime of tokens, from the configuration: gates learn the new limit.
     TokenLifetimeChanged,
+    /// A backup, at the beginning of an epoch.
+    WorkspaceRestored,
     /// A key that is to sign tokens, or does so at once.
     SigningKeyCreated,
     /// A published key, which is to sign sooner than was planned.
@@ -100,10 +102,11 @@ pub enum AuditAction {
 
 impl AuditAction {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::WorkspaceFounded,
         Self::IssuerChanged,
         Self::TokenLifetimeChanged,
+        Self::WorkspaceRestored,
         Self::SigningKeyCreated,
         Self::SigningKeyHastened,
         Self::SigningKeyActivated,
@@ -127,6 +130,7 @@ impl AuditAction {
             Self::WorkspaceFounded => "workspace_founded",
             Self::IssuerChanged => "issuer_changed",
             Self::TokenLifetimeChanged => "token_lifetime_changed",
+            Self::WorkspaceRestored => "workspace_restored",
             Self::SigningKeyCreated => "signing_key_created",
             Self::SigningKeyHastened => "signing_key_hastened",
             Self::SigningKeyActivated => "signing_key_activated",
@@ -405,7 +409,7 @@ mod tests {
         for action in AuditAction::ALL {
             assert_eq!(action.as_str().parse(), Ok(action));
         }
-        insta::assert_snapshot!("king_crowned".parse::<AuditAction>().unwrap_err(), @"an action is one of `workspace_founded`, `issuer_changed`, `token_lifetime_changed`, `signing_key_created`, `signing_key_hastened`, `signing_key_activated`, `signing_key_retired`, `signing_key_dropped`, `signing_key_withdrawn`, `service_created`, `service_updated`, `service_deleted`, `key_regenerated`, `tokens_revoked`, `principal_created`, `principal_deleted`, `owner_reset`");
+        insta::assert_snapshot!("king_crowned".parse::<AuditAction>().unwrap_err(), @"an action is one of `workspace_founded`, `issuer_changed`, `token_lifetime_changed`, `workspace_restored`, `signing_key_created`, `signing_key_hastened`, `signing_key_activated`, `signing_key_retired`, `signing_key_dropped`, `signing_key_withdrawn`, `service_created`, `service_updated`, `service_deleted`, `key_regenerated`, `tokens_revoked`, `principal_created`, `principal_deleted`, `owner_reset`");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::audit::{self, AuditAction, Origin};
 use super::directory::IssuingService;
 use super::domain::{KeyPair, ListedKeys, NewKey, Operation, Principal, ServiceRecord, WorkspaceError};
 use super::issues::IssueEvent;
-use super::keyring::{KeyringError, Location, Sealed};
+use super::keyring::{Keyring, KeyringError, Location, Sealed};
 use super::services::{check_keys, refusal};
 use super::store::{Change, ServiceWrite, StoreError};
 use super::{Workspace, policy, timestamp};
@@ -102,8 +102,8 @@ impl Workspace {
     }
 
     fn open_keys(&self, uid: &ServiceUid, sealed: &[u8]) -> Result<KeyPair, WorkspaceError> {
-        let secret = self.inner.keyring.open(location(uid), sealed)?;
-        read_pair(&secret).ok_or_else(|| StoreError::Corrupt { column: "sealed" }.into())
+        let keys = open(&self.inner.keyring, uid, sealed)?;
+        keys.ok_or_else(|| StoreError::Corrupt { column: "sealed" }.into())
     }
 
     pub(super) fn seal_keys(&self, uid: &ServiceUid, keys: &KeyPair) -> Result<Sealed, WorkspaceError> {
@@ -111,6 +111,15 @@ impl Workspace {
         let pair = Zeroizing::new(format!("{}\n{}", keys.primary.expose(), keys.secondary.expose()));
         Ok(self.inner.keyring.seal(location(uid), pair.as_bytes())?)
     }
+}
+
+/// Both keys of a service; `None` where what was sealed is something else.
+pub(super) fn open(
+    keyring: &Keyring,
+    uid: &ServiceUid,
+    sealed: &[u8],
+) -> Result<Option<KeyPair>, KeyringError> {
+    Ok(read_pair(&keyring.open(location(uid), sealed)?))
 }
 
 fn read_pair(secret: &[u8]) -> Option<KeyPair> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use scoregate_authz::{AuthMode, UnixTime};
+use scoregate_authz::{AuthMode, Pepper, UnixTime};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -23,10 +23,9 @@ use super::store::{
 };
 use super::{Inner, Workspace, timestamp};
 use crate::clock::Clock;
-use crate::config::WorkspaceConfig;
+use crate::config::{DATABASE, WorkspaceConfig};
 use crate::metrics::Metrics;
 
-const DATABASE: &str = "workspace.db";
 /// What is sealed to recognise a master key by. No secret.
 const MASTER_KEY_CHECK: &[u8] = b"scoregate master key check";
 
@@ -174,15 +173,8 @@ impl Opening<'_> {
     }
 
     async fn check(&self, row: WorkspaceRow) -> Result<WorkspaceRow, OpenError> {
-        let opened = self.keyring.open(master_key_check(), &row.master_key_check);
-        opened.map_err(OpenError::MasterKey)?;
-        for id in self.store.master_key_ids().await.map_err(|error| self.failed(error))? {
-            self.keyring.require(&id).map_err(OpenError::MasterKey)?;
-        }
-        let configured = self.config.pepper.id();
-        if row.pepper_id != configured {
-            return Err(OpenError::Pepper { stored: row.pepper_id, configured: configured.to_owned() });
-        }
+        let failed = |error| self.failed(error);
+        check_secrets(&self.store, &self.keyring, &row, &self.config.pepper, failed).await?;
         Ok(row)
     }
 
@@ -294,6 +286,26 @@ impl Opening<'_> {
     fn failed(&self, source: StoreError) -> OpenError {
         OpenError::Database { path: self.database.clone(), source }
     }
+}
+
+/// Whether all that a stored workspace needs is here, and is the right one.
+pub(super) async fn check_secrets(
+    store: &SqliteStore,
+    keyring: &Keyring,
+    row: &WorkspaceRow,
+    pepper: &Pepper,
+    failed: impl Fn(StoreError) -> OpenError,
+) -> Result<(), OpenError> {
+    check_master_key(keyring, row).map_err(OpenError::MasterKey)?;
+    for id in store.master_key_ids().await.map_err(failed)? {
+        keyring.require(&id).map_err(OpenError::MasterKey)?;
+    }
+    let (stored, configured) = (row.pepper_id.clone(), pepper.id().to_owned());
+    if stored == configured { Ok(()) } else { Err(OpenError::Pepper { stored, configured }) }
+}
+
+pub(super) fn check_master_key(keyring: &Keyring, row: &WorkspaceRow) -> Result<(), KeyringError> {
+    keyring.open(master_key_check(), &row.master_key_check).map(|_| ())
 }
 
 fn master_key_check() -> Location<'static> {

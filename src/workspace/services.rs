@@ -332,7 +332,7 @@ impl Workspace {
 ///
 /// Tokens are stamped with whole seconds, so that those of this second are revoked with the next one. A new one is stamped
 /// with that second at once: where it is still to come, another revocation needs the one after it.
-fn next_not_before(before: u64, now: UnixTime) -> u64 {
+pub(super) fn next_not_before(before: u64, now: UnixTime) -> u64 {
     let now = now.as_secs();
     if before > now { before + 1 } else { now + 1 }
 }

@@ -18,7 +18,7 @@ use super::domain::{Operation, OperationState, Order, Principal, Role, ServiceRe
 use super::keyring::Sealed;
 use super::signing_keys::SigningKeyState;
 
-pub(super) use sqlite::SqliteStore;
+pub(super) use sqlite::{SqliteFile, SqliteStore};
 
 /// A database that does not work, or holds what it should not.
 #[derive(Debug, thiserror::Error)]

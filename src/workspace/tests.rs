@@ -1,6 +1,7 @@
 //! The workspace as a whole, on real files and over real connections.
 
 mod audit;
+mod backup;
 mod feed;
 mod fixture;
 mod issues;

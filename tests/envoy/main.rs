@@ -18,6 +18,7 @@ mod metrics;
 mod outage;
 mod paths;
 mod peers;
+mod recovery;
 mod signing_keys;
 mod support;
 mod targets;

@@ -1,6 +1,7 @@
 //! The store in one SQLite file: a write-ahead log, one writer, readers beside it.
 
 mod audit;
+mod file;
 mod operations;
 mod principals;
 mod rows;
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::workspace::audit::{AuditEntry, AuditRecord};
 use crate::workspace::domain::{Operation, OperationState, Principal, Role, ServiceRecord};
+pub(in crate::workspace) use file::SqliteFile;
 use rows::integer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -95,6 +97,21 @@ impl SqliteStore {
         let readers = pool(READERS).connect_with(options.pragma("query_only", "ON")).await?;
         let file = OpenedFile::at(path).map_err(|error| StoreError::Database(error.into()))?;
         Ok(Self { writer, readers, file })
+    }
+
+    /// Begins an epoch, higher than the one before.
+    pub(in crate::workspace) async fn begin_epoch(
+        &self,
+        epoch: u64,
+        record: &AuditRecord,
+    ) -> Result<Version, StoreError> {
+        write::begin_epoch(self.writer()?, epoch, record).await
+    }
+
+    /// Closes all connections; the last one leaves the file as all there is.
+    pub(in crate::workspace) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
     }
 
     /// The connection that writes, while what it writes can be found again.

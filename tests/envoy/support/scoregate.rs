@@ -77,9 +77,13 @@ pub(crate) struct WorkspaceProcess {
 
 impl WorkspaceProcess {
     pub(crate) fn start(environment: &[(&'static str, &'static str)]) -> Self {
-        let (data_dir, environment) = (new_path("workspace"), environment.to_vec());
-        let scoregate = Self::start_at(&data_dir, ["127.0.0.1:0"; 3], &environment);
-        Self { scoregate, data_dir, environment }
+        Self::start_in(&new_path("workspace"), environment)
+    }
+
+    /// The same in this data directory.
+    pub(crate) fn start_in(data_dir: &Path, environment: &[(&'static str, &'static str)]) -> Self {
+        let scoregate = Self::start_at(data_dir, ["127.0.0.1:0"; 3], environment);
+        Self { scoregate, data_dir: data_dir.to_owned(), environment: environment.to_vec() }
     }
 
     fn start_at(data_dir: &Path, listen: [&str; 3], environment: &[(&str, &str)]) -> Scoregate {

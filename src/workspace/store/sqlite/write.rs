@@ -91,6 +91,24 @@ pub(super) async fn found(
     Ok(tx.commit().await?)
 }
 
+/// Revisions go on: an entry's says when it was changed last.
+pub(super) async fn begin_epoch(
+    writer: &SqlitePool,
+    epoch: u64,
+    record: &AuditRecord,
+) -> Result<Version, StoreError> {
+    let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let row = sqlx::query("UPDATE workspace SET epoch = ? WHERE epoch < ? RETURNING epoch, revision")
+        .bind(integer(epoch))
+        .bind(integer(epoch))
+        .fetch_one(&mut *tx)
+        .await?;
+    let version = rows::version(&row)?;
+    audit::insert(&mut tx, record, Some(version)).await?;
+    tx.commit().await?;
+    Ok(version)
+}
+
 async fn write_issuer(tx: &mut Tx, issuer: &str) -> Result<(), StoreError> {
     sqlx::query("UPDATE workspace SET issuer = ?").bind(issuer).execute(&mut **tx).await?;
     Ok(())

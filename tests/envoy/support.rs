@@ -26,7 +26,7 @@ pub(crate) use envoy::{Envoy, EnvoyOptions};
 pub(crate) use grpc_health::GrpcHealth;
 pub(crate) use http1::Connection;
 pub(crate) use load::Load;
-use process::Process;
+pub(crate) use process::Process;
 pub(crate) use request::Request;
 pub(crate) use scoregate::{Gate, Scoregate, WorkspaceProcess};
 pub(crate) use system::{Protocol, System, Way};

@@ -37,11 +37,22 @@ def outages_of_the_database(tally: Tally) -> None:
     tally.check("outages of the database", f"exit status {done.returncode}" if done.returncode else None)
 
 
+def chaos(tally: Tally) -> None:
+    """At least 200 kills and 100,000 checks, in runs of different seeds. `CHAOS_SEED=N` repeats one of them."""
+    title("chaos: everything is killed and disturbed while services change and callers call")
+    name = "no_decision_is_wrong_and_no_change_is_lost_whoever_is_killed"
+    for seed in [os.environ["CHAOS_SEED"]] if "CHAOS_SEED" in os.environ else ["11", "12", "13", "14"]:
+        settings = (f"CHAOS_SEED={seed}", "CHAOS_SECONDS=60", "CHAOS_KILLS=55", "CHAOS_CHECKS=27000")
+        command = ("env", *settings, "cargo", "test", "--test", "chaos", name, "--", "--nocapture")
+        test_program(tally, f"long (seed {seed})", *command, whole=False)
+
+
 def main() -> int:
     tally = Tally()
     regenerations(tally)
     outage_of_the_workspace(tally)
     outages_of_the_database(tally)
+    chaos(tally)
     return tally.end()
 
 

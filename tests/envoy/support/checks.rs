@@ -30,7 +30,7 @@ impl Checks {
     /// The gate gives no answer.
     pub(crate) async fn ask(mut self, service: &str, credential: &str) -> Result<i32, tonic::Status> {
         use scoregate::proto::envoy::service::auth::v3::check_response::HttpResponse;
-        let answer = self.0.check(check_request(service, credential)).await?.into_inner();
+        let answer = self.0.check(Self::request(service, credential)).await?.into_inner();
         let code = answer.status.unwrap().code;
         let status = match answer.http_response.unwrap() {
             HttpResponse::OkResponse(_) => 200,
@@ -41,22 +41,23 @@ impl Checks {
         assert_eq!(code == 0, status == 200, "code {code} and status {status}");
         Ok(status)
     }
-}
 
-fn check_request(service: &str, credential: &str) -> CheckRequest {
-    let authorization = HeaderValue {
-        key: "authorization".to_owned(),
-        raw_value: format!("Bearer {credential}").into_bytes(),
-        ..HeaderValue::default()
-    };
-    let http = attribute_context::HttpRequest {
-        method: "POST".to_owned(),
-        path: format!("/api/v1/service/{service}/score"),
-        host: "models.test".to_owned(),
-        header_map: Some(HeaderMap { headers: vec![authorization] }),
-        ..attribute_context::HttpRequest::default()
-    };
-    let context_extensions = HashMap::from([("service".to_owned(), service.to_owned())]);
-    let request = Some(attribute_context::Request { http: Some(http) });
-    CheckRequest { attributes: Some(AttributeContext { request, context_extensions }) }
+    /// What Envoy would ask about a scoring request.
+    pub(crate) fn request(service: &str, credential: &str) -> CheckRequest {
+        let authorization = HeaderValue {
+            key: "authorization".to_owned(),
+            raw_value: format!("Bearer {credential}").into_bytes(),
+            ..HeaderValue::default()
+        };
+        let http = attribute_context::HttpRequest {
+            method: "POST".to_owned(),
+            path: format!("/api/v1/service/{service}/score"),
+            host: "models.test".to_owned(),
+            header_map: Some(HeaderMap { headers: vec![authorization] }),
+            ..attribute_context::HttpRequest::default()
+        };
+        let context_extensions = HashMap::from([("service".to_owned(), service.to_owned())]);
+        let request = Some(attribute_context::Request { http: Some(http) });
+        CheckRequest { attributes: Some(AttributeContext { request, context_extensions }) }
+    }
 }

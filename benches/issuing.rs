@@ -286,6 +286,7 @@ fn service(number: usize) -> Outcome<NewService> {
         properties: [].into(),
         hosts: Vec::new(),
         path_prefixes: Vec::new(),
+        shadow_for: None,
         attributes: serde_json::Map::new(),
     })
 }

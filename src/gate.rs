@@ -17,11 +17,15 @@ mod keeper;
 mod metrics;
 mod peers;
 mod port;
+mod recent;
 mod record;
 mod refusals;
 mod request;
+mod request_ids;
+mod shadow;
 mod sources;
 mod state;
+mod usage;
 mod worker;
 
 use std::io;
@@ -38,8 +42,11 @@ use self::feed::Feed;
 use self::keeper::{Keeper, Trust};
 use self::metrics::GateMetrics;
 use self::port::CheckPort;
+use self::refusals::{RecentRefusals, RefusalLog};
+use self::shadow::Shadows;
 use self::sources::Sourcing;
 use self::state::Proven;
+use self::usage::Usage;
 use self::worker::Workers;
 use crate::admin::Health;
 use crate::clock::Clock;
@@ -85,13 +92,16 @@ pub struct Listeners {
 #[derive(Debug)]
 pub struct GateHandle {
     decider: Arc<Decider>,
+    clock: Arc<dyn Clock>,
+    refusals: RecentRefusals,
     keeper: Arc<Keeper>,
 }
 
 impl GateHandle {
-    /// `POST /explain`, for the admin listener.
+    /// `POST /explain` and `GET /refusals`, for the admin listener.
     pub fn admin_routes(&self) -> Router {
-        explain::routes(Arc::clone(&self.decider))
+        explain::routes(Arc::clone(&self.decider), Arc::clone(&self.clock))
+            .merge(recent::routes(self.refusals.clone()))
     }
 
     /// The version in force; `None` before the first.
@@ -130,7 +140,8 @@ pub async fn start(
     let credential = config.credential.as_ref().map(feed::bearer);
     let credential = credential.map(|bearer| bearer.ok_or(StartError::Credential)).transpose()?;
     let others = port::other_services(&health, config.reflection).map_err(StartError::Reflection)?;
-    let metrics = GateMetrics::register(metrics, Arc::clone(&clock));
+    let registry = metrics;
+    let metrics = GateMetrics::register(registry, Arc::clone(&clock));
     let disk = Disk::open(&config.data_dir)?;
     let keeper = {
         let trust = Trust {
@@ -150,12 +161,13 @@ pub async fn start(
         peppers: config.peppers,
     };
     let answers = Arc::new(Answers::new(&config.realm, &rules.credential_headers, config.undecided));
-    let decider = Decider::new(rules, keeper.in_force(), config.proof_cache_capacity, Arc::clone(&clock));
-    let decider = Arc::new(decider);
-
-    let ports = (0..config.workers.max(1)).map(|_| {
-        let checks = CheckService::new(Arc::clone(&decider), Arc::clone(&answers), metrics.checks.clone());
-        CheckPort::new(checks, others.clone())
+    let decider = Arc::new(Decider::new(rules, keeper.in_force(), config.proof_cache_capacity));
+    let usage = Arc::new(Usage::new(keeper.in_force(), metrics.uses.clone()));
+    let refusals = RecentRefusals::of_workers(config.workers.max(1));
+    let ports = refusals.rings().map(|ring| {
+        let (decider, answers, clock) = (Arc::clone(&decider), Arc::clone(&answers), Arc::clone(&clock));
+        let (checks, usage, log) = (metrics.checks.clone(), Arc::clone(&usage), RefusalLog::new(ring));
+        CheckPort::new(CheckService::new(decider, answers, clock, checks, usage, log), others.clone())
     });
     let workers = Workers::start(ports, config.max_connection_age, metrics.connections, shutdown)
         .map_err(StartError::Workers)?;
@@ -181,7 +193,7 @@ pub async fn start(
     let watch = AgeWatch {
         keeper: Arc::clone(&keeper),
         max_age: config.max_policy_age,
-        clock,
+        clock: Arc::clone(&clock),
         metrics: metrics.policy,
         health: health.clone(),
     };
@@ -192,12 +204,15 @@ pub async fn start(
         tls: config.feed_tls,
         credential,
         keeper: Arc::clone(&keeper),
+        usage,
         metrics: metrics.feed,
         silence: feed::SILENCE,
     };
     shutdown.spawn(feed.run(shutdown.clone()));
+    let shadows = Shadows::new(keeper.in_force(), Arc::clone(&clock), registry);
+    shutdown.spawn(shadows.tell(keeper.applied(), shutdown.clone()));
     shutdown.spawn(report_readiness(keeper.applied(), health, shutdown.clone()));
-    Ok(GateHandle { decider, keeper })
+    Ok(GateHandle { decider, clock, refusals, keeper })
 }
 
 /// Ready with the first snapshot, and no more once the process leaves service. Nothing in between changes that: a gate

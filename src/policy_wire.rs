@@ -122,6 +122,7 @@ fn policy_document(policy: wire::ServicePolicy) -> PolicyDocument {
         tokens_not_before: policy.tokens_not_before,
         hosts: policy.hosts,
         path_prefixes: policy.path_prefixes,
+        shadow_until: policy.shadow_until,
     }
 }
 

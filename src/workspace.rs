@@ -26,6 +26,7 @@ mod rotation;
 mod series;
 mod services;
 mod sessions;
+mod shadow;
 mod signer;
 mod signing_keys;
 mod statements;
@@ -33,6 +34,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod uses;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -64,10 +66,12 @@ use propagation::Propagation;
 use roster::Roster;
 use series::Series;
 use sessions::Sessions;
+use shadow::Shadows;
 use signing_keys::SigningKeys;
 use statements::Statements;
 use store::Store;
 use tokens::Tokens;
+use uses::UseReports;
 
 pub use audit::{
     AuditAction, AuditEntry, AuditFilter, AuditRecord, AuditTarget, AuditedService, Origin, UnknownAction,
@@ -85,6 +89,7 @@ pub use sessions::Session;
 pub use signer::SigningError;
 pub use signing_keys::{SigningKeyState, SigningKeyStatus};
 pub use store::StoreError;
+pub use uses::{CredentialUse, ServiceUses};
 
 /// How often it is looked whether an operation's time is over.
 const OPERATIONS_TICK: Duration = Duration::from_millis(100);
@@ -131,6 +136,8 @@ struct Inner {
     propagation: Propagation,
     turns: Arc<tokio::sync::Mutex<()>>,
     issues: Issues,
+    uses: UseReports,
+    shadows: Shadows,
     /// `None` for ever.
     audit_retention: Option<Duration>,
 }
@@ -204,6 +211,7 @@ impl Workspace {
             }
         };
         tokio::join!(leave, serve, keep);
+        self.keep_uses().await;
     }
 
     async fn keep(&self) {
@@ -217,6 +225,7 @@ impl Workspace {
             tokio::select! {
                 _ = operations.tick() => {
                     self.end_due_operations().await;
+                    self.end_shadows();
                     self.inner.propagation.give_up(self.now());
                 }
                 _ = signing_keys.tick() => {
@@ -227,6 +236,7 @@ impl Workspace {
                     self.inner.gates.purge(self.now());
                     self.prune_operations().await;
                     self.prune_audit().await;
+                    self.keep_uses().await;
                 }
             }
         }

@@ -4,15 +4,16 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use scoregate_authz::{ServiceName, Slot};
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::client::Content;
+use super::client::{Client, Content};
 use super::connection::{ConnectionArgs, read_secret};
 use super::exit::CliError;
-use super::output::{self, text};
+use super::output::{self, items, text};
 use super::wait::WaitArgs;
 
 /// Commands about keys.
@@ -20,6 +21,8 @@ use super::wait::WaitArgs;
 pub(super) enum KeyCommand {
     /// Show both keys
     Show(ShowArgs),
+    /// Tell of each key whether it is in use, how often it was and when last; not the keys themselves
+    List(ListArgs),
     /// Replace one key, and wait until every gate refuses the old one; the other key works throughout
     Regenerate(RegenerateArgs),
 }
@@ -33,6 +36,7 @@ impl KeyCommand {
     pub(super) async fn run(self) -> Result<(), CliError> {
         match self {
             Self::Show(args) => args.run().await,
+            Self::List(args) => args.run().await,
             Self::Regenerate(args) => args.run().await,
         }
     }
@@ -41,6 +45,15 @@ impl KeyCommand {
 /// Flags of `key show`.
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
+    /// The service
+    name: ServiceName,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// Flags of `key list`.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
     /// The service
     name: ServiceName,
     #[command(flatten)]
@@ -91,12 +104,70 @@ impl ShowArgs {
     }
 }
 
+impl ListArgs {
+    async fn run(self) -> Result<(), CliError> {
+        let (client, printer) = self.connection.open().await?;
+        let list = client.get_own(&["services", self.name.as_str(), "uses"]).await?;
+        let rows: Vec<_> = Use::all(&list).iter().map(Use::row).collect();
+        printer.print(&list, |out| output::table(out, ["CREDENTIAL", "IN USE", "LAST USE", "USES"], &rows))
+    }
+}
+
+/// What was used within this time is in use.
+const IN_USE: SignedDuration = SignedDuration::from_hours(1);
+
+/// Uses of a credential.
+struct Use {
+    credential: String,
+    count: u64,
+    /// When last, and how long ago that was.
+    last: Option<(Timestamp, SignedDuration)>,
+}
+
+impl Use {
+    fn all(list: &Value) -> Vec<Self> {
+        let time = |text: &Value| text.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+        let as_of = time(&list["asOf"]).unwrap_or_default();
+        let read = |item: &Value| Self {
+            credential: text(item, "credential"),
+            count: item["count"].as_u64().unwrap_or_default(),
+            last: time(&item["lastTime"]).map(|last| (last, as_of.duration_since(last))),
+        };
+        items(&list["value"]).iter().map(read).collect()
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.last.is_some_and(|(_, ago)| ago <= IN_USE)
+    }
+
+    fn row(&self) -> [String; 4] {
+        let last =
+            self.last.map_or_else(|| "never".to_owned(), |(last, ago)| format!("{last} ({ago:#} ago)"));
+        let in_use = if self.is_in_use() { "yes" } else { "no" };
+        [self.credential.clone(), in_use.to_owned(), last, self.count.to_string()]
+    }
+}
+
+/// Says so if the key that is to be replaced is still in use. Where that cannot be told, nothing is said.
+async fn warn_if_in_use(client: &Client, name: &ServiceName, slot: Slot) {
+    let list = client.get_own(&["services", name.as_str(), "uses"]).await.unwrap_or_default();
+    let uses = Use::all(&list);
+    let found = uses.iter().find(|used| used.credential == slot.as_str() && used.is_in_use());
+    if let Some(Use { count, last: Some((_, ago)), .. }) = found {
+        output::hint(&format!(
+            "warning: the old {slot} key of `{name}` was still in use {ago:#} ago ({count} times since it was made): \
+             whoever has it gets 401 from now on"
+        ));
+    }
+}
+
 impl RegenerateArgs {
     async fn run(self) -> Result<(), CliError> {
         let value = self.value_file.as_deref().map(read_value).transpose()?;
         let (client, printer) = self.connection.open().await?;
         let client = self.wait.apply(client);
         let (name, slot) = (self.name, Slot::from(self.slot));
+        warn_if_in_use(&client, &name, slot).await;
         let body = json!({ "keyType": slot.as_str(), "keyValue": value.as_deref() });
         let path = ["services", name.as_str(), "regenerateKeys"];
         let begun = client.send(Method::POST, &path, Content::Json(&body)).await?;

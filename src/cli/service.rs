@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use jiff::SignedDuration;
 use reqwest::Method;
-use scoregate_authz::{AuthMode, ComputeType, ServiceName};
+use scoregate_authz::{AuthMode, ComputeType, MAX_SHADOW, ServiceName};
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, Content, next_query};
@@ -12,6 +13,11 @@ use super::connection::ConnectionArgs;
 use super::exit::CliError;
 use super::output::{self, items, text};
 use super::wait::WaitArgs;
+
+/// The member by which a shadow is begun and ended.
+const SHADOW: &str = "/scoregate/shadowForSeconds";
+/// What shadow means, for people.
+const LET_THROUGH: &str = "requests without a good credential are let through";
 
 /// Commands about services.
 #[derive(Debug, Subcommand)]
@@ -66,12 +72,15 @@ pub(super) struct CreateArgs {
 /// Flags of `service update`.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("change").required(true).multiple(true)
-    .args(["auth", "description", "tag", "host", "path_prefix"]))]
+    .args(["auth", "description", "tag", "host", "path_prefix", "shadow_for", "no_shadow"]))]
 pub(super) struct UpdateArgs {
     /// Its name
     name: ServiceName,
     #[command(flatten)]
     settings: SettingsArgs,
+    /// End its shadow: refuse what is not good from now on
+    #[arg(long, conflicts_with = "shadow_for")]
+    no_shadow: bool,
     #[command(flatten)]
     wait: WaitArgs,
     #[command(flatten)]
@@ -96,6 +105,10 @@ struct SettingsArgs {
     /// A path prefix under which gates find it; may be repeated
     #[arg(long, value_name = "PATH")]
     path_prefix: Vec<String>,
+    /// Put it in shadow: for this long from now on gates decide and count as always, but let refused requests through; at
+    /// most `7d`
+    #[arg(long, value_name = "DURATION", value_parser = shadow_length)]
+    shadow_for: Option<u64>,
 }
 
 /// An authentication mode as a flag.
@@ -172,13 +185,16 @@ impl CreateArgs {
             body["authEnabled"] = key.into();
             body["aadAuthEnabled"] = token.into();
         }
+        if let Some(seconds) = settings.shadow_for {
+            body["scoregate"]["shadowForSeconds"] = seconds.into();
+        }
         body
     }
 }
 
 impl UpdateArgs {
     async fn run(self) -> Result<(), CliError> {
-        let patch = self.settings.into_patch();
+        let patch = self.settings.into_patch(self.no_shadow);
         let (client, printer) = self.connection.open().await?;
         let client = self.wait.apply(client);
         let path = ["services", self.name.as_str()];
@@ -192,7 +208,7 @@ impl UpdateArgs {
 }
 
 impl SettingsArgs {
-    fn into_patch(self) -> Value {
+    fn into_patch(self, no_shadow: bool) -> Value {
         let mut changes: Vec<(&str, Value)> = Vec::new();
         if let Some((key, token)) = self.auth.map(Auth::flags) {
             changes.extend([("/authEnabled", key.into()), ("/aadAuthEnabled", token.into())]);
@@ -208,6 +224,9 @@ impl SettingsArgs {
         }
         if !self.path_prefix.is_empty() {
             changes.push(("/scoregate/pathPrefixes", self.path_prefix.into()));
+        }
+        if no_shadow || self.shadow_for.is_some() {
+            changes.push((SHADOW, self.shadow_for.into()));
         }
         let operation = |(path, value)| json!({ "op": "replace", "path": path, "value": value });
         changes.into_iter().map(operation).collect()
@@ -233,7 +252,7 @@ impl ListArgs {
             [
                 text(service, "name"),
                 text(service, "computeType"),
-                mode(service).to_string(),
+                mode_and_shadow(service),
                 text(service, "updatedTime"),
                 text(service, "scoringUri"),
             ]
@@ -316,6 +335,7 @@ fn write_service(out: &mut dyn Write, service: &Value) -> io::Result<()> {
         ("name", text(service, "name")),
         ("type", text(service, "computeType")),
         ("auth", mode(service).to_string()),
+        ("shadow", shadow(service).map(|until| format!("until {until}: {LET_THROUGH}")).unwrap_or_default()),
         ("description", text(service, "description")),
         ("tags", pairs(&service["kvTags"])),
         ("hosts", list(&service["scoregate"]["hosts"])),
@@ -334,6 +354,27 @@ fn mode(service: &Value) -> AuthMode {
         (_, Value::Bool(true)) => AuthMode::Token,
         _ => AuthMode::Disabled,
     }
+}
+
+fn shadow(service: &Value) -> Option<&str> {
+    service["scoregate"]["shadowUntil"].as_str()
+}
+
+fn mode_and_shadow(service: &Value) -> String {
+    let mode = mode(service);
+    shadow(service).map_or_else(|| mode.to_string(), |until| format!("{mode}, IN SHADOW until {until}"))
+}
+
+/// Whole seconds.
+fn shadow_length(text: &str) -> Result<u64, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok());
+    let length = match days {
+        Some(days) => days.checked_mul(24 * 3600).map(SignedDuration::from_secs),
+        None => text.parse::<SignedDuration>().ok(),
+    };
+    let seconds = length.and_then(|length| u64::try_from(length.as_secs()).ok());
+    let wrong = || "a duration is written as `90m`, `24h` or `7d`, and is 7 days at most".to_owned();
+    seconds.filter(|seconds| (1..=MAX_SHADOW.as_secs()).contains(seconds)).ok_or_else(wrong)
 }
 
 fn pairs(tags: &Value) -> String {

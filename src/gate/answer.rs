@@ -5,7 +5,7 @@
 
 use prost_types::Struct;
 use prost_types::value::Kind;
-use scoregate_authz::{CredentialHeaders, Decision, Denial, DenyReason, Permit, Slot, Verdict};
+use scoregate_authz::{AuthMode, CredentialHeaders, Decision, Denial, DenyReason, Permit, Slot, Verdict};
 
 use super::request::HttpView;
 use crate::config::UndecidedAnswer;
@@ -162,11 +162,14 @@ impl Answers {
     }
 }
 
+/// The auth mode of a caller that proved nothing, at a service in shadow.
+const SHADOW: &str = "shadow";
+
 /// The closed list of identity headers. On an allow each is set or removed.
 fn identity<'a>(permit: &'a Permit, verdict: &'a Verdict) -> [(&'static str, Option<&'a str>); 4] {
     [
         ("x-scoregate-service", verdict.service.as_ref().map(|service| service.name().as_str())),
-        ("x-scoregate-auth-mode", Some(permit.auth_mode().as_str())),
+        ("x-scoregate-auth-mode", Some(permit.auth_mode().map_or(SHADOW, AuthMode::as_str))),
         ("x-scoregate-key-slot", permit.key_slot().map(Slot::as_str)),
         ("x-scoregate-subject", permit.subject()),
     ]
@@ -183,7 +186,8 @@ fn metadata(verdict: &Verdict) -> Struct {
     let texts = [
         ("reason", Some(verdict.decision.reason().code())),
         ("service", service.map(|service| service.name().as_str())),
-        ("auth_mode", auth_mode.map(scoregate_authz::AuthMode::as_str)),
+        ("auth_mode", auth_mode.map(AuthMode::as_str)),
+        ("shadow_reason", permit.and_then(Permit::would_be).map(DenyReason::code)),
         ("key_slot", permit.and_then(Permit::key_slot).map(Slot::as_str)),
         ("subject", permit.and_then(Permit::subject)),
     ];
@@ -220,7 +224,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::fixtures::{key, key_service, open_service, peppers, snapshot, version};
+    use crate::gate::fixtures::{key, key_service, open_service, peppers, shadow_service, snapshot, version};
     use crate::proto::envoy::config::core::v3::HeaderMap;
     use crate::proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
     use crate::proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
@@ -249,16 +253,11 @@ mod tests {
             clock_skew: std::time::Duration::ZERO,
             peppers: peppers(),
         };
-        let policy = snapshot(version(1, 42), &[key_service("sklearn-iris", 1), open_service("demo")]);
+        let services = [key_service("sklearn-iris", 1), open_service("demo"), shadow_service("trial", 1_100)];
+        let (policy, now) = (snapshot(version(1, 42), &services), std::time::Duration::from_secs(1_000));
         let view = HttpView::new(request);
-        scoregate_authz::check(
-            &rules,
-            scoregate_authz::Policy::Current(&policy),
-            view.as_ref(),
-            rules.clock_skew,
-            &(),
-            &mut (),
-        )
+        let policy = scoregate_authz::Policy::Current(&policy);
+        scoregate_authz::check(&rules, policy, view.as_ref(), now, &(), &mut ())
     }
 
     fn with_key(slot: &str) -> CheckRequest {
@@ -300,13 +299,16 @@ mod tests {
         match reason {
             Reason::Allow(AllowReason::Ok) => allowed,
             Reason::Allow(AllowReason::Open) => decide(&request("demo", &[])),
+            Reason::Allow(AllowReason::Shadow) => {
+                decide(&request("trial", &[("authorization", "Bearer a-key-of-nobody")]))
+            }
             Reason::Deny(reason) => {
                 let (known, credential_presented) = circumstances(reason);
                 let decision = Decision::Deny(Denial { reason, credential_presented });
-                Verdict { decision, service: allowed.service.filter(|_| known), revision: 42 }
+                Verdict { decision, service: allowed.service.filter(|_| known), ..allowed }
             }
             Reason::Undecided(reason) => {
-                Verdict { decision: Decision::Undecided(reason), service: None, revision: 42 }
+                Verdict { decision: Decision::Undecided(reason), service: None, ..allowed }
             }
         }
     }
@@ -388,7 +390,7 @@ mod tests {
         let configured = ["authorization", "x-api-key"].map(str::to_owned).to_vec();
         let configured = CredentialHeaders::new(configured).unwrap();
         let answers = Answers::new("r", &configured, UndecidedAnswer::DeniedResponse);
-        for reason in [AllowReason::Ok, AllowReason::Open] {
+        for reason in AllowReason::ALL.iter().copied() {
             let response = answers.answer(&verdict_of(Reason::Allow(reason)), None);
             let Some(HttpResponse::OkResponse(ok)) = response.http_response else { panic!("no allow") };
             assert_eq!(ok.headers_to_remove[..2], ["authorization", "x-api-key"]);

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quick_cache::sync::Cache;
-use scoregate_authz::{Policy, Proof, ProofCache, Rules, Trace, Verdict};
+use scoregate_authz::{
+    Decision, Policy, Proof, ProofCache, Reason, Rules, Trace, UndecidedReason, UnixTime, Verdict,
+};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use super::answer::Answers;
 use super::in_force::InForce;
 use super::metrics::CheckMetrics;
-use super::refusals::RefusalLog;
+use super::refusals::{RefusalLog, Steps};
 use super::request::HttpView;
+use super::usage::Usage;
 use crate::clock::Clock;
 use crate::fault;
 use crate::proto::envoy::service::auth::v3::authorization_server::Authorization;
@@ -22,7 +25,10 @@ use crate::proto::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 /// Decides about requests.
 pub(crate) trait Decide: Send + Sync + 'static {
     /// The verdict on a request, which is `None` where it is not about HTTP.
-    fn decide(&self, request: Option<HttpView<'_>>) -> Verdict;
+    fn decide(&self, request: Option<HttpView<'_>>, now: UnixTime) -> Verdict;
+
+    /// The same, and each step on the way to it. Nothing is remembered and nothing was: a token is proven anew.
+    fn explain(&self, request: Option<HttpView<'_>>, now: UnixTime, steps: &mut Steps) -> Verdict;
 }
 
 /// The core with what it decides from: rules, the snapshot in force, the time, and the tokens that were proven.
@@ -31,31 +37,21 @@ pub(crate) struct Decider {
     rules: Rules,
     in_force: Arc<InForce>,
     proofs: Proofs,
-    clock: Arc<dyn Clock>,
 }
 
 impl Decider {
-    pub(crate) fn new(
-        rules: Rules,
-        in_force: Arc<InForce>,
-        proof_capacity: usize,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { rules, in_force, proofs: Proofs(Cache::new(proof_capacity)), clock }
-    }
-
-    /// Decides as a check does, and tells of each step. Nothing is remembered and nothing was: a token is proven anew.
-    pub(crate) fn explain(&self, request: Option<HttpView<'_>>, trace: &mut impl Trace) -> Verdict {
-        self.decide_with(request, &(), trace)
+    pub(crate) fn new(rules: Rules, in_force: Arc<InForce>, proof_capacity: usize) -> Self {
+        Self { rules, in_force, proofs: Proofs(Cache::new(proof_capacity)) }
     }
 
     fn decide_with(
         &self,
         request: Option<HttpView<'_>>,
+        now: UnixTime,
         proofs: &impl ProofCache,
         trace: &mut impl Trace,
     ) -> Verdict {
-        let (snapshot, now) = (self.in_force.load(), self.clock.now());
+        let snapshot = self.in_force.load();
         let policy = match snapshot.as_deref() {
             None => Policy::None,
             Some(snapshot) if self.in_force.is_stale(now) => Policy::Stale(snapshot),
@@ -66,8 +62,12 @@ impl Decider {
 }
 
 impl Decide for Decider {
-    fn decide(&self, request: Option<HttpView<'_>>) -> Verdict {
-        self.decide_with(request, &self.proofs, &mut ())
+    fn decide(&self, request: Option<HttpView<'_>>, now: UnixTime) -> Verdict {
+        self.decide_with(request, now, &self.proofs, &mut ())
+    }
+
+    fn explain(&self, request: Option<HttpView<'_>>, now: UnixTime, steps: &mut Steps) -> Verdict {
+        self.decide_with(request, now, &(), steps)
     }
 }
 
@@ -95,38 +95,61 @@ impl ProofCache for Proofs {
 pub(crate) struct CheckService<D> {
     decider: Arc<D>,
     answers: Arc<Answers>,
+    clock: Arc<dyn Clock>,
     metrics: CheckMetrics,
+    usage: Arc<Usage>,
     refusals: RefusalLog,
 }
 
 impl<D: Decide> CheckService<D> {
-    pub(crate) fn new(decider: Arc<D>, answers: Arc<Answers>, metrics: CheckMetrics) -> Self {
-        Self { decider, answers, metrics, refusals: RefusalLog::new() }
+    pub(crate) fn new(
+        decider: Arc<D>,
+        answers: Arc<Answers>,
+        clock: Arc<dyn Clock>,
+        metrics: CheckMetrics,
+        usage: Arc<Usage>,
+        refusals: RefusalLog,
+    ) -> Self {
+        Self { decider, answers, clock, metrics, usage, refusals }
     }
 
     fn answer(&self, request: &CheckRequest) -> CheckResponse {
         let begun = Instant::now();
-        let request = HttpView::new(request);
-        let verdict = self.decide(request);
+        let (request, now) = (HttpView::new(request), self.clock.now());
+        let verdict = self.decide(request, now);
         let response = self.answers.answer(&verdict, request);
         self.metrics.seconds.observe(begun.elapsed());
         self.metrics.decided(&verdict);
-        self.refusals.note(&verdict, request);
+        if let Decision::Allow(permit) = &verdict.decision {
+            self.usage.note(&verdict, permit, now);
+        }
+        self.refusals.note(&verdict, request, now, || self.steps_to(&verdict, request, now));
         response
     }
 
     /// A panic is a verdict of its own, for this request only.
-    fn decide(&self, request: Option<HttpView<'_>>) -> Verdict {
+    fn decide(&self, request: Option<HttpView<'_>>, now: UnixTime) -> Verdict {
         // Unwind safe: what a check shares with others are a snapshot that it cannot change, and a cache that is
         // consistent at each of its steps.
         let decide = || {
             fault::within_decision();
-            self.decider.decide(request)
+            self.decider.decide(request, now)
         };
         catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|_| {
             self.metrics.panics.inc();
             Verdict::internal()
         })
+    }
+
+    /// How a verdict came about. `None` where policy has changed since, and after a fault, which would occur again.
+    fn steps_to(&self, verdict: &Verdict, request: Option<HttpView<'_>>, now: UnixTime) -> Option<Steps> {
+        if verdict.decision.reason() == Reason::Undecided(UndecidedReason::Internal) {
+            return None;
+        }
+        let mut steps = Steps::new();
+        let again = catch_unwind(AssertUnwindSafe(|| self.decider.explain(request, now, &mut steps))).ok()?;
+        let is_same = (again.revision, &again.decision) == (verdict.revision, &verdict.decision);
+        is_same.then_some(steps)
     }
 }
 
@@ -163,18 +186,29 @@ mod tests {
     struct PanicsOnHttp;
 
     impl Decide for PanicsOnHttp {
-        fn decide(&self, request: Option<HttpView<'_>>) -> Verdict {
+        fn explain(&self, request: Option<HttpView<'_>>, now: UnixTime, _: &mut Steps) -> Verdict {
+            self.decide(request, now)
+        }
+
+        fn decide(&self, request: Option<HttpView<'_>>, _: UnixTime) -> Verdict {
             assert!(request.is_none(), "a fault for the test");
             let decision = Decision::Deny(Denial { reason: DenyReason::NoHttp, credential_presented: false });
-            Verdict { decision, service: None, revision: 0 }
+            Verdict { decision, ..Verdict::internal() }
         }
     }
 
     fn service() -> (CheckService<PanicsOnHttp>, Metrics) {
         let metrics = Metrics::default();
-        let checks = GateMetrics::register(&metrics, Arc::new(crate::clock::SystemClock)).checks;
+        (service_of(PanicsOnHttp, &metrics), metrics)
+    }
+
+    fn service_of<D: Decide>(decider: D, metrics: &Metrics) -> CheckService<D> {
+        let clock = Arc::new(crate::clock::SystemClock);
+        let metrics = GateMetrics::register(metrics, clock.clone());
         let answers = Answers::new("r", &CredentialHeaders::default(), UndecidedAnswer::DeniedResponse);
-        (CheckService::new(Arc::new(PanicsOnHttp), Arc::new(answers), checks), metrics)
+        let usage = Arc::new(Usage::new(Arc::default(), metrics.uses));
+        let refusals = RefusalLog::new(Arc::default());
+        CheckService::new(Arc::new(decider), Arc::new(answers), clock, metrics.checks, usage, refusals)
     }
 
     fn http_request() -> CheckRequest {
@@ -254,10 +288,7 @@ mod tests {
         };
         let policy = Arc::new(InForce::default());
         policy.put(Arc::new(snapshot(version(1, 1), &[])));
-        let decider = Decider::new(rules, policy, 10, Arc::new(crate::clock::SystemClock));
-        let metrics = GateMetrics::register(&Metrics::default(), Arc::new(crate::clock::SystemClock));
-        let answers = Answers::new("r", &CredentialHeaders::default(), UndecidedAnswer::DeniedResponse);
-        let service = CheckService::new(Arc::new(decider), Arc::new(answers), metrics.checks);
+        let service = service_of(Decider::new(rules, policy, 10), &Metrics::default());
         let log = logged(|| drop(service.answer(&request)));
         assert_eq!(log.lines().count(), 1, "{log}");
         assert!(

@@ -200,6 +200,8 @@ mod tests {
     use crate::gate::check::{CheckService, Decider};
     use crate::gate::fixtures::peppers;
     use crate::gate::metrics::GateMetrics;
+    use crate::gate::refusals::RefusalLog;
+    use crate::gate::usage::Usage;
     use crate::metrics::Metrics;
 
     fn port() -> CheckPort {
@@ -212,9 +214,11 @@ mod tests {
         };
         let clock = Arc::new(SystemClock);
         let metrics = GateMetrics::register(&Metrics::default(), clock.clone());
-        let decider = Decider::new(rules, Arc::default(), 1, clock);
+        let decider = Arc::new(Decider::new(rules, Arc::default(), 1));
         let answers = Answers::new("r", &CredentialHeaders::default(), UndecidedAnswer::DeniedResponse);
-        let checks = CheckService::new(Arc::new(decider), Arc::new(answers), metrics.checks);
+        let usage = Arc::new(Usage::new(Arc::default(), metrics.uses));
+        let refusals = RefusalLog::new(Arc::default());
+        let checks = CheckService::new(decider, Arc::new(answers), clock, metrics.checks, usage, refusals);
         CheckPort::new(checks, axum::Router::new())
     }
 

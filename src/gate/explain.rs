@@ -13,10 +13,13 @@ use axum::routing::post;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message;
+use scoregate_authz::{Decision, DenyReason};
 use serde::{Deserialize, Serialize};
 
-use super::check::Decider;
+use super::check::{Decide, Decider};
+use super::refusals::Steps;
 use super::request::HttpView;
+use crate::clock::Clock;
 use crate::proto::envoy::config::core::v3::{HeaderMap as RawHeaders, HeaderValue};
 use crate::proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
 use crate::proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
@@ -24,8 +27,11 @@ use crate::proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
 const MAX_BODY: usize = 512 * 1024;
 
 /// The route. For the admin listener: it tells what no client may know.
-pub(crate) fn routes(decider: Arc<Decider>) -> Router {
-    Router::new().route("/explain", post(explain)).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(decider)
+pub(crate) fn routes(decider: Arc<Decider>, clock: Arc<dyn Clock>) -> Router {
+    Router::new()
+        .route("/explain", post(explain))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state((decider, clock))
 }
 
 /// What a check says, and each step on the way to it. Never a credential.
@@ -33,33 +39,45 @@ pub(crate) fn routes(decider: Arc<Decider>) -> Router {
 struct Explanation {
     decision: &'static str,
     reason: &'static str,
+    /// Why it would be refused, where shadow lets it through.
+    shadow_reason: Option<&'static str>,
     service: Option<String>,
     revision: u64,
     steps: Vec<Step>,
 }
 
 #[derive(Debug, Serialize)]
-struct Step {
+pub(super) struct Step {
     step: &'static str,
     detail: String,
 }
 
+/// Steps as they are shown.
+pub(super) fn shown(steps: Steps) -> Vec<Step> {
+    steps.into_iter().map(|(step, detail)| Step { step, detail }).collect()
+}
+
 async fn explain(
-    State(decider): State<Arc<Decider>>,
+    State((decider, clock)): State<(Arc<Decider>, Arc<dyn Clock>)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Explanation>, Unreadable> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let request = read(content_type.unwrap_or_default(), &body)?;
-    let mut trace = Vec::new();
-    let verdict = decider.explain(HttpView::new(&request), &mut trace);
+    let mut steps = Steps::new();
+    let verdict = decider.explain(HttpView::new(&request), clock.now(), &mut steps);
     let reason = verdict.decision.reason();
+    let would_be = match &verdict.decision {
+        Decision::Allow(permit) => permit.would_be(),
+        Decision::Deny(_) | Decision::Undecided(_) => None,
+    };
     Ok(Json(Explanation {
         decision: reason.outcome(),
         reason: reason.code(),
+        shadow_reason: would_be.map(DenyReason::code),
         service: verdict.service.map(|service| service.name().to_string()),
         revision: verdict.revision,
-        steps: trace.into_iter().map(|(step, detail)| Step { step, detail }).collect(),
+        steps: shown(steps),
     }))
 }
 

@@ -23,6 +23,7 @@ use tonic::{Request, Status, Streaming};
 use super::keeper::{Keeper, Taken, Unconfirmed};
 use super::metrics::FeedMetrics;
 use super::state::{self, Assembly, RefusedPolicy};
+use super::usage::Usage;
 use crate::backoff::Backoff;
 use crate::causes::with_causes;
 use crate::listen::{Connection, PeerAddress};
@@ -79,6 +80,7 @@ pub(crate) struct Feed {
     /// Without one, the certificate says who this is.
     pub(crate) credential: Option<MetadataValue<Ascii>>,
     pub(crate) keeper: Arc<Keeper>,
+    pub(crate) usage: Arc<Usage>,
     pub(crate) metrics: FeedMetrics,
     /// How long a workspace may say nothing.
     pub(crate) silence: Duration,
@@ -118,7 +120,11 @@ impl Feed {
             Ok((outbound, inbound)) => {
                 self.metrics.connected.set(1);
                 tracing::info!(address = %self.address, "the policy feed is connected");
-                Session::new(self, outbound, backoff).read(inbound).await
+                let reporting = self.usage.report(outbound.downgrade());
+                tokio::select! {
+                    error = Session::new(self, outbound, backoff).read(inbound) => error,
+                    never = reporting => match never {},
+                }
             }
             Err(error) => error,
         }
@@ -387,6 +393,7 @@ mod tests {
             tls: None,
             credential: bearer(&"secret".into()),
             keeper: Arc::new(Keeper::new(disk, trust(), metrics.policy)),
+            usage: Arc::new(Usage::new(Arc::default(), metrics.uses)),
             metrics: metrics.feed,
             silence: Duration::from_millis(100),
         }

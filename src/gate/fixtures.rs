@@ -28,22 +28,28 @@ pub(crate) fn version(epoch: u64, revision: u64) -> Version {
 
 /// A service whose uid and keys are made from its name and `generation`.
 pub(crate) fn key_service(name: &str, generation: u32) -> wire::Entry {
+    service(name, &key_policy(name, generation))
+}
+
+/// The same, in shadow until this second.
+pub(crate) fn shadow_service(name: &str, until: u64) -> wire::Entry {
+    service(name, &wire::ServicePolicy { shadow_until: until, ..key_policy(name, 1) })
+}
+
+fn key_policy(name: &str, generation: u32) -> wire::ServicePolicy {
     let uid = format!("uid-{name}");
     let digest = |slot: &str| {
         let key = PlainKey::choose(&key(name, slot, generation)).unwrap();
         let digest = pepper().digest(&uid.parse().unwrap(), &key);
         wire::KeyDigest { digest: digest.as_bytes().to_vec(), pepper_id: pepper().id().to_owned() }
     };
-    service(
-        name,
-        &wire::ServicePolicy {
-            compute_type: wire::ComputeType::Aks.into(),
-            auth_mode: wire::AuthMode::Key.into(),
-            primary: Some(digest("primary")),
-            secondary: Some(digest("secondary")),
-            ..wire::ServicePolicy::default()
-        },
-    )
+    wire::ServicePolicy {
+        compute_type: wire::ComputeType::Aks.into(),
+        auth_mode: wire::AuthMode::Key.into(),
+        primary: Some(digest("primary")),
+        secondary: Some(digest("secondary")),
+        ..wire::ServicePolicy::default()
+    }
 }
 
 pub(crate) fn open_service(name: &str) -> wire::Entry {

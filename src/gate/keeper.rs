@@ -173,6 +173,9 @@ impl Keeper {
         let mut kept = self.kept();
         // Another source may have been quicker.
         self.check_not_older(&proven)?;
+        if let Some(before) = self.in_force.snapshot() {
+            proven.snapshot.succeed(&before);
+        }
         Ok(self.take(&mut kept, &proven, None))
     }
 

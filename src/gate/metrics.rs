@@ -10,7 +10,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use scoregate_authz::{AuthMode, Reason, Service, Snapshot, UnixTime, Verdict};
+use scoregate_authz::{
+    AuthMode, Decision, DenyReason, Permit, Reason, Service, Slot, Snapshot, UnixTime, Verdict,
+};
 
 use crate::clock::Clock;
 use crate::metrics::{AtomicHistogram, Metrics, OF_CHANGES, OF_CHECKS};
@@ -19,6 +21,7 @@ use crate::metrics::{AtomicHistogram, Metrics, OF_CHANGES, OF_CHECKS};
 #[derive(Debug, Clone)]
 pub(crate) struct GateMetrics {
     pub(crate) checks: CheckMetrics,
+    pub(crate) uses: UseMetrics,
     pub(crate) policy: PolicyMetrics,
     pub(crate) feed: FeedMetrics,
     pub(crate) sources: SourceMetrics,
@@ -33,6 +36,7 @@ impl GateMetrics {
             registry.register("connections", "Open connections to the check port", connections.clone());
             Self {
                 checks: CheckMetrics::register(registry),
+                uses: UseMetrics::register(registry),
                 feed: FeedMetrics::register(registry, Arc::clone(&clock)),
                 policy: PolicyMetrics::register(registry, clock),
                 sources: SourceMetrics::register(registry),
@@ -91,11 +95,23 @@ struct DecisionLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CredentialLabel {
+    credential: &'static str,
+}
+
 /// Of the checks.
 #[derive(Debug, Clone)]
 pub(crate) struct CheckMetrics {
     /// By reason and mode: see [`CheckMetrics::decided`].
     decisions: Arc<[(Reason, [Counter; 5])]>,
+    /// By the reason for which shadow alone did not refuse.
+    shadowed: Arc<[(DenyReason, Counter)]>,
     pub(crate) seconds: AtomicHistogram,
     /// Panics in the code that decides.
     pub(crate) panics: Counter,
@@ -113,13 +129,22 @@ impl CheckMetrics {
             })
         };
         let decisions = Reason::all().map(|reason| (reason, counters(reason))).collect();
+        let shadowed = Family::<ReasonLabel, Counter>::default();
+        let in_shadow = |reason: DenyReason| {
+            let label = ReasonLabel { reason: Reason::Deny(reason).metric_label() };
+            (reason, shadowed.get_or_create_owned(&label))
+        };
         let this = Self {
             decisions,
+            shadowed: DenyReason::ALL.iter().copied().map(in_shadow).collect(),
             seconds: AtomicHistogram::new(OF_CHECKS),
             panics: Counter::default(),
             expired: Counter::default(),
         };
         registry.register("decisions", "Decisions by auth mode of the service, outcome and reason", family);
+        let help =
+            "Requests that were let through because their service is in shadow, by why they would be refused";
+        registry.register("shadowed", help, shadowed);
         registry.register("decision_seconds", "Time from a request to its answer", this.seconds.clone());
         registry.register("check_panics", "Panics in the code that decides", this.panics.clone());
         registry.register("checks_expired", "Checks whose deadline had passed already", this.expired.clone());
@@ -133,6 +158,44 @@ impl CheckMetrics {
         if let Some((_, by_mode)) = self.decisions.iter().find(|(known, _)| *known == reason) {
             by_mode[Mode::of(verdict.service.as_deref()).index()].inc();
         }
+        if let Decision::Allow(permit) = &verdict.decision
+            && let Some(reason) = permit.would_be()
+            && let Some((_, counter)) = self.shadowed.iter().find(|(known, _)| *known == reason)
+        {
+            counter.inc();
+        }
+    }
+}
+
+/// Of credentials that were good.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct UseMetrics {
+    primary: Counter,
+    secondary: Counter,
+    token: Counter,
+}
+
+impl UseMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let family = Family::<CredentialLabel, Counter>::default();
+        let counter = |credential| family.get_or_create_owned(&CredentialLabel { credential });
+        let this = Self {
+            primary: counter(Slot::Primary.as_str()),
+            secondary: counter(Slot::Secondary.as_str()),
+            token: counter("token"),
+        };
+        registry.register("credential_uses", "Requests allowed by a key of this slot, or by a token", family);
+        this
+    }
+
+    /// Counts what earned a permit.
+    pub(crate) fn used(&self, permit: &Permit) {
+        match (permit.key_slot(), permit.subject()) {
+            (Some(Slot::Primary), _) => self.primary.inc(),
+            (Some(Slot::Secondary), _) => self.secondary.inc(),
+            (None, Some(_)) => self.token.inc(),
+            (None, None) => 0,
+        };
     }
 }
 

@@ -360,6 +360,9 @@ pub(super) fn of_creation(service: &ServiceRecord) -> Details {
     if service.auth_mode == AuthMode::Disabled {
         details.insert("opened".to_owned(), true.into());
     }
+    if let Some(until) = service.shadow_until {
+        details.insert("shadowUntil".to_owned(), json!({ "before": null, "after": until.to_string() }));
+    }
     details
 }
 
@@ -373,6 +376,11 @@ pub(super) fn of_update(before: &ServiceRecord, after: &ServiceRecord) -> Detail
             details.insert("opened".to_owned(), true.into());
         }
     }
+    if before.shadow_until != after.shadow_until {
+        let [before, after] =
+            [before, after].map(|service| service.shadow_until.map(|time| time.to_string()));
+        details.insert("shadowUntil".to_owned(), json!({ "before": before, "after": after }));
+    }
     details
 }
 
@@ -384,6 +392,7 @@ fn changed_members<'a>(before: &'a ServiceRecord, after: &'a ServiceRecord) -> V
         ("properties", before.properties != after.properties),
         ("hosts", before.hosts != after.hosts),
         ("pathPrefixes", before.path_prefixes != after.path_prefixes),
+        ("shadowUntil", before.shadow_until != after.shadow_until),
     ];
     let own = own.into_iter().filter_map(|(name, changed)| changed.then_some(name));
     // Their names are of a closed set, and a change never takes one away.

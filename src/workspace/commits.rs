@@ -100,6 +100,7 @@ impl Workspace {
             if let Some(mode) = after.content(id).and_then(|content| auth_mode_of(id, content)) {
                 self.inner.series.services(mode).inc();
             }
+            self.inner.shadows.follow(id, &entry.row.name, after.content(id));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a workspace is about, in types that neither the store nor the wire owns.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use scoregate_authz::{
@@ -36,6 +37,8 @@ pub struct ServiceRecord {
     pub hosts: Vec<String>,
     /// Path prefixes under which gates find it.
     pub path_prefixes: Vec<String>,
+    /// Until when gates let refused credentials through, and count them. May have passed.
+    pub shadow_until: Option<Timestamp>,
     /// Members of Azure's service object that are only kept and shown: `computeName`, `numReplicas`,
     /// `containerResourceRequirements` and the like.
     pub attributes: Map<String, Value>,
@@ -77,6 +80,8 @@ pub struct NewService {
     pub hosts: Vec<String>,
     /// Path prefixes; where empty, the AKS scoring path, or `/score` for a service of ACI that has hosts.
     pub path_prefixes: Vec<String>,
+    /// For how long gates are to let refused credentials through.
+    pub shadow_for: Option<Duration>,
     /// Kept and shown.
     pub attributes: Map<String, Value>,
 }
@@ -98,6 +103,8 @@ pub struct Patch {
     pub hosts: Option<Vec<String>>,
     /// The whole list.
     pub path_prefixes: Option<Vec<String>>,
+    /// For how long from now on gates are to let refused credentials through; `Some(None)` ends it.
+    pub shadow_for: Option<Option<Duration>>,
     /// Members to set; nested objects member by member.
     pub attributes: Map<String, Value>,
 }
@@ -106,7 +113,10 @@ impl Patch {
     /// Whether gates have to know of it.
     #[must_use]
     pub fn is_policy(&self) -> bool {
-        self.auth != AuthFlags::default() || self.hosts.is_some() || self.path_prefixes.is_some()
+        self.auth != AuthFlags::default()
+            || self.hosts.is_some()
+            || self.path_prefixes.is_some()
+            || self.shadow_for.is_some()
     }
 }
 

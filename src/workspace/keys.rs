@@ -69,7 +69,7 @@ impl Workspace {
         let details = audit::details([("slot", slot.as_str().into()), ("chosen", chosen.is_some().into())]);
         let key = chosen_or_new(chosen)?;
         let turn = self.turn(origin).await?;
-        let before = self.service(name).await?;
+        let before = self.stored_service(name).await?;
         let mut keys = self.keys_of(&before).await?;
         let replaced = match slot {
             Slot::Primary => std::mem::replace(&mut keys.primary, key),

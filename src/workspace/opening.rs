@@ -87,6 +87,7 @@ pub(super) async fn open(
     let State { version, entries, services, principals } = opening.state(&mut signing_keys, &row).await?;
     let image = Image::new(version, entries, timestamp(opening.now));
     let gates = opening.gates().await?;
+    let uses = opening.store.uses().await.map_err(|error| opening.failed(error))?;
     let issuer = opening.issuer(&row).to_owned();
     let Opening { database, store, keyring, now: clock_now, .. } = opening;
     let series = series(metrics, &image);
@@ -100,7 +101,6 @@ pub(super) async fn open(
             token_lifetime: config.token_lifetime,
             enforcement_timeout: config.enforcement_timeout,
             pepper: config.pepper.clone(),
-            clock,
             ids: super::Ids::default(),
             store: Arc::new(store),
             keyring,
@@ -109,7 +109,10 @@ pub(super) async fn open(
             signing_key_rotation: config.signing_key_rotation,
             statements: super::Statements::new(Arc::clone(&config.policy_key), row.id.to_string()),
             series,
+            shadows: super::Shadows::new(&image, Arc::clone(&clock), metrics),
+            uses: super::UseReports::new(uses),
             image: watch::Sender::new(Arc::new(image)),
+            clock,
             directory: super::Directory::new(services),
             roster: super::Roster::new(principals),
             condition: super::Condition::default(),

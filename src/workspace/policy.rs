@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use prost::Message;
-use scoregate_authz::{AuthMode, ComputeType, EntryId, Pepper, ServiceUid};
+use scoregate_authz::{
+    AuthMode, ComputeType, EntryId, KeyDigest, KeyFingerprint, Pepper, ServiceUid, Slot, UnixTime,
+};
 
 use super::domain::{KeyPair, ServiceRecord};
 use super::signer::SigningKey;
@@ -25,6 +27,7 @@ pub(super) fn service_entry(record: &ServiceRecord, keys: &KeyPair, pepper: &Pep
         tokens_not_before: record.tokens_not_before,
         hosts: record.hosts.clone(),
         path_prefixes: record.path_prefixes.clone(),
+        shadow_until: record.shadow_until.map_or(0, |until| until.as_second().unsigned_abs()),
     };
     EntryWrite {
         id: service_id(&record.uid),
@@ -67,7 +70,26 @@ pub(super) fn auth_mode_of(id: &EntryId, content: &[u8]) -> Option<AuthMode> {
     }
 }
 
-fn service_id(uid: &ServiceUid) -> EntryId {
+/// Until when an entry says that its service is in shadow, if it does.
+pub(super) fn shadow_until(id: &EntryId, content: &[u8]) -> Option<UnixTime> {
+    if id.kind != kind(wire::EntryKind::Service) {
+        return None;
+    }
+    let until = wire::ServicePolicy::decode(content).ok()?.shadow_until;
+    (until > 0).then(|| UnixTime::from_secs(until))
+}
+
+/// The fingerprint of a key in the policy of a service, which has keys in key mode only.
+pub(super) fn key_fingerprint(content: &[u8], slot: Slot) -> Option<KeyFingerprint> {
+    let policy = wire::ServicePolicy::decode(content).ok()?;
+    let digest = match slot {
+        Slot::Primary => policy.primary,
+        Slot::Secondary => policy.secondary,
+    };
+    KeyDigest::from_bytes(&digest?.digest).map(|digest| digest.fingerprint())
+}
+
+pub(super) fn service_id(uid: &ServiceUid) -> EntryId {
     EntryId { kind: kind(wire::EntryKind::Service), id: uid.as_str().into() }
 }
 

@@ -42,6 +42,7 @@ pub(super) struct Series {
     /// By state, in the order of [`SigningKeyState::WORDS`].
     signing_keys: [Gauge; 3],
     signing_key_age: Gauge<f64, AtomicU64>,
+    pub(super) usage_reports: Counter,
     succeeded: Counter,
     timed_out: Counter,
 }
@@ -99,6 +100,11 @@ impl Series {
             registry.register("tokens_issued", "Tokens signed", series.tokens_issued.clone());
             registry.register("tokens_reused", "Tokens handed out again", series.tokens_reused.clone());
             registry.register("nacks", "Snapshots and changes that gates refused", series.nacks.clone());
+            registry.register(
+                "usage_reports",
+                "Reports of gates on which keys and tokens are in use",
+                series.usage_reports.clone(),
+            );
             registry.register(
                 "change_enforced_seconds",
                 "Time from the commit of a change to the last ack of the gates that were connected then; above 60 s where one \

@@ -7,7 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use scoregate_authz::{
-    AuthMode, ComputeType, PortRule, ServiceName, ServiceUid, UnixTime, canonical_host, is_path_prefix,
+    AuthMode, ComputeType, MAX_SHADOW, PortRule, ServiceName, ServiceUid, UnixTime, canonical_host,
+    is_path_prefix,
 };
 use serde_json::{Map, Value};
 
@@ -17,7 +18,7 @@ use super::domain::{
     WorkspaceError,
 };
 use super::store::{Change, CommitError, ListPosition, OperationRow, ServiceQuery, ServiceWrite, StoreError};
-use super::{Workspace, keys, policy, timestamp};
+use super::{Workspace, keys, policy, shadow, timestamp};
 
 /// Most hosts, and most path prefixes, of a service: its policy has to stay a small message.
 const MAX_PLACES: usize = 32;
@@ -48,6 +49,7 @@ impl Workspace {
             limit: page_size + 1,
         };
         let mut items = self.inner.store.services(&query).await?;
+        items.iter_mut().for_each(|service| self.end_shadow(service));
         let size = usize::try_from(page_size).unwrap_or(usize::MAX);
         let has_more = items.len() > size;
         items.truncate(size);
@@ -60,6 +62,19 @@ impl Workspace {
     /// # Errors
     /// There is none of this name.
     pub async fn service(&self, name: &str) -> Result<ServiceRecord, WorkspaceError> {
+        let mut service = self.stored_service(name).await?;
+        self.end_shadow(&mut service);
+        Ok(service)
+    }
+
+    /// A shadow that has ended is none, though the store still has it.
+    fn end_shadow(&self, service: &mut ServiceRecord) {
+        let now = timestamp(self.now());
+        service.shadow_until = service.shadow_until.filter(|until| *until > now);
+    }
+
+    /// The same as it is stored, to be changed.
+    pub(super) async fn stored_service(&self, name: &str) -> Result<ServiceRecord, WorkspaceError> {
         let service = self.inner.store.service(name).await?;
         service.ok_or_else(|| WorkspaceError::UnknownService(name.to_owned()))
     }
@@ -115,6 +130,7 @@ impl Workspace {
         change: &mut Change,
     ) -> Result<(), WorkspaceError> {
         warn_if_open(record, None);
+        shadow::tell(record, None);
         change.services.push(ServiceWrite::Create(Box::new(record.clone())));
         change.keys.push((record.uid.clone(), self.seal_keys(&record.uid, keys)?));
         change.entries.push(policy::service_entry(record, keys, &self.inner.pepper));
@@ -158,7 +174,7 @@ impl Workspace {
         operation: Option<OperationRow>,
     ) -> Result<(ServiceRecord, Option<Operation>), WorkspaceError> {
         let turn = self.turn(origin).await?;
-        let before = self.service(name).await?;
+        let before = self.stored_service(name).await?;
         let keys = self.keys_of(&before).await?;
         let mut record = self.patched(&before, patch)?;
         let is_same = ServiceRecord { updated_at: before.updated_at, ..record.clone() } == before;
@@ -173,6 +189,7 @@ impl Workspace {
             return Ok((before, committed.operation));
         }
         warn_if_open(&record, Some(before.auth_mode));
+        shadow::tell(&record, before.shadow_until);
         let details = audit::of_update(&before, &record);
         let audit = self.service_record(origin, AuditAction::ServiceUpdated, &record, details);
         let change = Change {
@@ -260,6 +277,7 @@ impl Workspace {
         let committed = self.commit(turn, change).await.map_err(refusal)?;
         self.inner.tokens.forget(&record.uid);
         self.inner.issues.forget_service(&record.uid);
+        self.inner.uses.forget(&record.uid);
         Ok(Some(committed.operation.unwrap_or(operation.operation)))
     }
 
@@ -277,9 +295,11 @@ impl Workspace {
         let now = self.now();
         let uid = self.new_id(now).to_string().parse();
         let own_host = new.compute_type == ComputeType::Aci && !new.hosts.is_empty();
+        let auth_mode = AuthMode::on_create(new.compute_type, new.auth.key, new.auth.token)?;
         Ok(ServiceRecord {
             uid: uid.map_err(|_| StoreError::Corrupt { column: "uid" })?,
-            auth_mode: AuthMode::on_create(new.compute_type, new.auth.key, new.auth.token)?,
+            shadow_until: new.shadow_for.map(|length| shadow_until(length, auth_mode, now)).transpose()?,
+            auth_mode,
             tokens_not_before: 0,
             hosts: hosts(new.hosts)?,
             path_prefixes: path_prefixes(new.path_prefixes, &new.name, own_host)?,
@@ -322,6 +342,11 @@ impl Workspace {
             let own_host = record.compute_type == ComputeType::Aci && !record.hosts.is_empty();
             record.path_prefixes = path_prefixes(new, &record.name, own_host)?;
         }
+        record.shadow_until = match patch.shadow_for {
+            Some(length) => length.map(|length| shadow_until(length, record.auth_mode, now)).transpose()?,
+            // What is closed again some day is not to be in shadow then.
+            None => before.shadow_until.filter(|_| record.auth_mode != AuthMode::Disabled),
+        };
         merge(&mut record.attributes, patch.attributes);
         record.updated_at = timestamp(now);
         Ok(record)
@@ -335,6 +360,22 @@ impl Workspace {
 pub(super) fn next_not_before(before: u64, now: UnixTime) -> u64 {
     let now = now.as_secs();
     if before > now { before + 1 } else { now + 1 }
+}
+
+/// When a shadow that begins now ends, in whole seconds.
+pub(super) fn shadow_until(
+    length: Duration,
+    mode: AuthMode,
+    now: UnixTime,
+) -> Result<Timestamp, WorkspaceError> {
+    let problem = match mode {
+        AuthMode::Disabled => "an open service refuses nobody, so that there is nothing to let through",
+        _ if length.is_zero() || length > MAX_SHADOW => "a service can be in shadow for 7 days at most",
+        AuthMode::Key | AuthMode::Token => {
+            return Ok(timestamp(UnixTime::from_secs((now + length).as_secs())));
+        }
+    };
+    Err(invalid("scoregate.shadowForSeconds", problem))
 }
 
 fn invalid(field: &str, problem: impl Into<String>) -> WorkspaceError {

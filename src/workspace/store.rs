@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use scoregate_authz::{AuthMode, ComputeType, EntryId, ServiceName, ServiceUid, TokenAlgorithm, Version};
+use scoregate_authz::{
+    AuthMode, ComputeType, EntryId, ServiceName, ServiceUid, TokenAlgorithm, Uses, Version,
+};
 use uuid::Uuid;
 
 use super::audit::{AuditEntry, AuditFilter, AuditRecord};
@@ -130,6 +132,14 @@ pub(super) struct IssuingRow {
     pub(super) tokens_not_before: u64,
     /// Both keys.
     pub(super) sealed: Vec<u8>,
+}
+
+/// Uses of one credential of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UseRow {
+    pub(super) service: ServiceUid,
+    /// All that there were.
+    pub(super) uses: Uses,
 }
 
 /// All that is held in memory, as of one moment.
@@ -309,6 +319,12 @@ pub(super) trait Store: Debug + Send + Sync {
 
     /// The gates that were connected when the workspace ended. They are forgotten with this.
     async fn take_gates(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Uses of credentials, as far as they were kept.
+    async fn uses(&self) -> Result<Vec<UseRow>, StoreError>;
+
+    /// Keeps uses of credentials, in place of those that were kept of them; those of services that are gone are left out.
+    async fn keep_uses(&self, rows: &[UseRow]) -> Result<(), StoreError>;
 
     /// Makes a principal.
     async fn create_principal(

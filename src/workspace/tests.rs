@@ -12,5 +12,7 @@ mod restart;
 mod secrets;
 mod services;
 mod sessions;
+mod shadow;
 mod signing_keys;
 mod tokens;
+mod uses;

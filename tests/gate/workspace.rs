@@ -99,9 +99,28 @@ impl Session {
         message.unwrap().expect("the gate closed the feed").message.unwrap()
     }
 
+    /// The next message that is no report of uses, which come at their own times.
+    async fn answer(&mut self) -> FromGate {
+        loop {
+            match self.message().await {
+                FromGate::Usage(_) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// The uses that the gate reports next.
+    pub(crate) async fn uses(&mut self) -> Vec<wire::CredentialUse> {
+        loop {
+            if let FromGate::Usage(usage) = self.message().await {
+                return usage.uses;
+            }
+        }
+    }
+
     /// The version that the gate acknowledges next.
     pub(crate) async fn ack(&mut self) -> (u64, u64) {
-        match self.message().await {
+        match self.answer().await {
             FromGate::Ack(ack) => (ack.epoch, ack.revision),
             other => panic!("no ack: {other:?}"),
         }
@@ -109,7 +128,7 @@ impl Session {
 
     /// Why the gate refuses what was sent last.
     pub(crate) async fn nack(&mut self) -> String {
-        match self.message().await {
+        match self.answer().await {
             FromGate::Nack(nack) => nack.reason,
             other => panic!("no nack: {other:?}"),
         }

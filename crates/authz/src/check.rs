@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::credential::{self, Credential, CredentialHeaders};
-use crate::decision::{Decision, Denial, DenyReason, Permit, UndecidedReason, Verdict};
+use crate::decision::{Decision, Denial, DenyReason, Finding, Permit, Refused, UndecidedReason, Verdict};
 use crate::key::{self, Keys, Peppers};
 use crate::policy::{Access, Service};
 use crate::request::{RequestView, Trace};
@@ -69,6 +69,7 @@ pub fn check<R: RequestView>(
     let refuse = |reason, credential_presented| Verdict {
         decision: Decision::Deny(Denial { reason, credential_presented }),
         service: None,
+        finding: None,
         revision,
     };
     let Some(request) = request else {
@@ -79,7 +80,7 @@ pub fn check<R: RequestView>(
         Ok(snapshot) => snapshot,
         Err(reason) => {
             trace.step("snapshot", || reason.code().to_owned());
-            return Verdict { decision: Decision::Undecided(reason), service: None, revision };
+            return Verdict { decision: Decision::Undecided(reason), service: None, finding: None, revision };
         }
     };
     let path = target::plain_path(request.path());
@@ -98,8 +99,8 @@ pub fn check<R: RequestView>(
         }
         return refuse(DenyReason::UnknownService, is_presented(credential.err()));
     };
-    let decision = decide(rules, snapshot, service, credential, now, proofs, trace);
-    Verdict { decision, service: Some(Arc::clone(service)), revision }
+    let (decision, finding) = decide(rules, snapshot, service, credential, now, proofs, trace);
+    Verdict { decision, service: Some(Arc::clone(service)), finding, revision }
 }
 
 fn find_service<'s, R: RequestView>(
@@ -141,12 +142,12 @@ fn decide(
     now: UnixTime,
     proofs: &impl ProofCache,
     trace: &mut impl Trace,
-) -> Decision {
+) -> (Decision, Option<Finding>) {
     let access = match service.access() {
         Ok(access) => access,
         Err(problem) => {
             trace.step("policy", || problem.to_string());
-            return Decision::Undecided(UndecidedReason::InvalidPolicy);
+            return (Decision::Undecided(UndecidedReason::InvalidPolicy), None);
         }
     };
     let permit = match access {
@@ -154,12 +155,14 @@ fn decide(
             trace.step("policy", || "no authentication: open to anybody".to_owned());
             Ok(Permit::open())
         }
-        Access::Keys(keys) => credential.and_then(|credential| check_key(service, keys, credential, trace)),
+        Access::Keys(keys) => credential
+            .map_err(Refused::from)
+            .and_then(|credential| check_key(service, keys, credential, trace)),
         Access::Tokens { .. } if !snapshot.has_verification_keys() => {
             trace.step("policy", || "tokens, but the snapshot has no verification key".to_owned());
-            return Decision::Undecided(UndecidedReason::NoVerificationKey);
+            return (Decision::Undecided(UndecidedReason::NoVerificationKey), None);
         }
-        Access::Tokens { not_before } => credential.and_then(|credential| {
+        Access::Tokens { not_before, .. } => credential.map_err(Refused::from).and_then(|credential| {
             let expected = Expected {
                 service: service.uid(),
                 tokens_not_before: *not_before,
@@ -170,8 +173,22 @@ fn decide(
         }),
     };
     match permit {
-        Ok(permit) => Decision::Allow(permit),
-        Err(reason) => Decision::Deny(Denial { reason, credential_presented: is_presented(Some(reason)) }),
+        Ok(permit) => (Decision::Allow(permit), None),
+        Err(Refused { reason, finding }) => (refused(service, reason, now, trace), finding),
+    }
+}
+
+/// INVARIANT: shadow turns a refusal of a credential into an allow, and nothing else: what is refused before a service is
+/// found concerns no service, and what cannot be decided is not known to be wrong only in its credential.
+fn refused(service: &Service, reason: DenyReason, now: UnixTime, trace: &mut impl Trace) -> Decision {
+    match service.shadow_left(now) {
+        Some(left) => {
+            trace.step("shadow", || {
+                format!("{} is let through, for another {} s", reason.code(), left.as_secs())
+            });
+            Decision::Allow(Permit::shadow(reason))
+        }
+        None => Decision::Deny(Denial { reason, credential_presented: is_presented(Some(reason)) }),
     }
 }
 
@@ -180,22 +197,27 @@ fn check_key(
     keys: &Keys,
     credential: Credential<'_>,
     trace: &mut impl Trace,
-) -> Result<Permit, DenyReason> {
+) -> Result<Permit, Refused> {
     let text = credential.text();
     let problem = key::check(text).err();
     let slot = match problem {
         Some(_) => None,
         None => keys.matching(service.uid(), text),
     };
-    trace.step("key", || match (slot, &problem) {
-        (Some(slot), _) => format!("the {slot} key"),
-        (None, Some(problem)) => format!("cannot be a key: {problem}"),
-        (None, None) => "neither the primary nor the secondary key".to_owned(),
+    let replaced = match (slot, &problem) {
+        (None, None) => keys.replaced(service.uid(), text),
+        _ => None,
+    };
+    trace.step("key", || match (slot, &problem, replaced) {
+        (Some(slot), ..) => format!("the {slot} key"),
+        (None, Some(problem), _) => format!("cannot be a key: {problem}"),
+        (None, None, Some(slot)) => format!("the key that was the {slot} one until it was replaced"),
+        (None, None, None) => "neither the primary nor the secondary key".to_owned(),
     });
     match slot {
         Some(slot) => Ok(Permit::key(slot)),
-        None if token::looks_like_token(text) => Err(DenyReason::WrongCredentialKind),
-        None => Err(DenyReason::UnknownKey),
+        None if token::looks_like_token(text) => Err(DenyReason::WrongCredentialKind.into()),
+        None => Err(Refused { reason: DenyReason::UnknownKey, finding: replaced.map(Finding::ReplacedKey) }),
     }
 }
 
@@ -205,11 +227,11 @@ fn check_token(
     expected: Expected<'_>,
     proofs: &impl ProofCache,
     trace: &mut impl Trace,
-) -> Result<Permit, DenyReason> {
+) -> Result<Permit, Refused> {
     let text = credential.text();
     if key::is_generated(text) {
         trace.step("token", || "this is a key".to_owned());
-        return Err(DenyReason::WrongCredentialKind);
+        return Err(DenyReason::WrongCredentialKind.into());
     }
     let find_key = |id: &str| snapshot.verification_key(id);
     token::verify(text, expected, &find_key, proofs, trace).map(Permit::token)

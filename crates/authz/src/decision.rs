@@ -36,6 +36,8 @@ reasons! {
         Ok => "ok",
         /// The service has no authentication.
         Open => "open",
+        /// The credential was refused, and the service is in shadow: it is counted, and let through for now.
+        Shadow => "shadow",
     }
 }
 
@@ -183,6 +185,10 @@ impl Reason {
 /// let forged = scoregate_authz::Permit::open();
 /// ```
 ///
+/// ```compile_fail,E0624
+/// let forged = scoregate_authz::Permit::shadow(scoregate_authz::DenyReason::UnknownKey);
+/// ```
+///
 /// ```compile_fail,E0277
 /// fn is_default<T: Default>() {}
 /// is_default::<scoregate_authz::Permit>();
@@ -197,6 +203,8 @@ enum Caller {
     Anybody,
     Key(Slot),
     Subject(Arc<str>),
+    /// Nobody who proved anything: refused for this reason, and the service is in shadow.
+    Unproven(DenyReason),
 }
 
 impl Permit {
@@ -212,13 +220,27 @@ impl Permit {
         Self { caller: Caller::Subject(subject) }
     }
 
-    /// How the caller proved itself.
+    pub(crate) fn shadow(reason: DenyReason) -> Self {
+        Self { caller: Caller::Unproven(reason) }
+    }
+
+    /// How the caller proved itself; `None` if it did not, and was let through because the service is in shadow.
     #[must_use]
-    pub fn auth_mode(&self) -> AuthMode {
+    pub fn auth_mode(&self) -> Option<AuthMode> {
         match self.caller {
-            Caller::Anybody => AuthMode::Disabled,
-            Caller::Key(_) => AuthMode::Key,
-            Caller::Subject(_) => AuthMode::Token,
+            Caller::Anybody => Some(AuthMode::Disabled),
+            Caller::Key(_) => Some(AuthMode::Key),
+            Caller::Subject(_) => Some(AuthMode::Token),
+            Caller::Unproven(_) => None,
+        }
+    }
+
+    /// Why it would be refused if the service were not in shadow.
+    #[must_use]
+    pub fn would_be(&self) -> Option<DenyReason> {
+        match self.caller {
+            Caller::Unproven(reason) => Some(reason),
+            _ => None,
         }
     }
 
@@ -246,6 +268,7 @@ impl Permit {
         match self.caller {
             Caller::Anybody => AllowReason::Open,
             Caller::Key(_) | Caller::Subject(_) => AllowReason::Ok,
+            Caller::Unproven(_) => AllowReason::Shadow,
         }
     }
 }
@@ -290,15 +313,40 @@ pub struct Verdict {
     pub decision: Decision,
     /// The service as policy knows it; `None` where no service was found.
     pub service: Option<Arc<Service>>,
+    /// What is known of a credential that was refused.
+    pub finding: Option<Finding>,
     /// Revision of the snapshot that decided; 0 without one.
     pub revision: u64,
+}
+
+/// What is known of a credential that was refused. For the operator: it never makes a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// It is the key that was in this slot until it was replaced, and this gate saw that.
+    ReplacedKey(Slot),
+    /// A token that names this signing key, which is one of the workspace's; whether that key signed it, the reason says.
+    SigningKey(Arc<str>),
+}
+
+/// Why a credential is refused, and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) reason: DenyReason,
+    pub(crate) finding: Option<Finding>,
+}
+
+impl From<DenyReason> for Refused {
+    fn from(reason: DenyReason) -> Self {
+        Self { reason, finding: None }
+    }
 }
 
 impl Verdict {
     /// That of a fault inside scoregate.
     #[must_use]
     pub fn internal() -> Self {
-        Self { decision: Decision::Undecided(UndecidedReason::Internal), service: None, revision: 0 }
+        let decision = Decision::Undecided(UndecidedReason::Internal);
+        Self { decision, service: None, finding: None, revision: 0 }
     }
 }
 

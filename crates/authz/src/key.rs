@@ -1,13 +1,14 @@
 //! Static keys: how they look, and the only form in which policy knows them.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::{digest, hmac};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use crate::service::ServiceUid;
+use crate::uses::{KeyFingerprint, SharedCounter};
 
 /// What every generated key starts with. Secret scanners find keys by it.
 pub const KEY_PREFIX: &str = "sgk_";
@@ -176,6 +177,12 @@ impl KeyDigest {
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// Tells keys of a service apart where the digest itself is not needed.
+    #[must_use]
+    pub fn fingerprint(&self) -> KeyFingerprint {
+        KeyFingerprint::of(&self.0)
+    }
 }
 
 impl ConstantTimeEq for KeyDigest {
@@ -314,19 +321,79 @@ impl PepperedDigest {
     }
 }
 
-/// The digests of a service's two keys.
-#[derive(Debug, Clone)]
+/// A key of a service, as policy has it.
+#[derive(Debug)]
+pub(crate) struct HeldKey {
+    digest: PepperedDigest,
+    pub(crate) uses: SharedCounter,
+    /// The one before it. It opens nothing: it only tells what a refused key was.
+    replaced: OnceLock<Box<PepperedDigest>>,
+}
+
+impl HeldKey {
+    fn new(digest: PepperedDigest) -> Self {
+        Self { digest, uses: SharedCounter::default(), replaced: OnceLock::new() }
+    }
+
+    pub(crate) fn fingerprint(&self) -> KeyFingerprint {
+        self.digest.digest.fingerprint()
+    }
+
+    /// Takes the place of a key: of the same one, whose uses go on, or of another one, which it remembers.
+    fn succeed(&self, before: &Self) {
+        if !self.digest.is_same(&before.digest) {
+            let _ = self.replaced.set(Box::new(before.digest.clone()));
+            return;
+        }
+        self.uses.share(&before.uses);
+        if let Some(replaced) = before.replaced.get() {
+            let _ = self.replaced.set(replaced.clone());
+        }
+    }
+
+    fn has_replaced(&self, service: &ServiceUid, presented: &str) -> bool {
+        self.replaced.get().is_some_and(|replaced| {
+            let digest = replaced.pepper.digest_text(service.as_str(), presented);
+            digest.ct_eq(&replaced.digest).into()
+        })
+    }
+}
+
+/// A service's two keys.
+#[derive(Debug)]
 pub(crate) struct Keys {
-    pub(crate) primary: PepperedDigest,
-    pub(crate) secondary: PepperedDigest,
+    primary: HeldKey,
+    secondary: HeldKey,
 }
 
 impl Keys {
+    pub(crate) fn new(primary: PepperedDigest, secondary: PepperedDigest) -> Self {
+        Self { primary: HeldKey::new(primary), secondary: HeldKey::new(secondary) }
+    }
+
+    pub(crate) fn slot(&self, slot: Slot) -> &HeldKey {
+        match slot {
+            Slot::Primary => &self.primary,
+            Slot::Secondary => &self.secondary,
+        }
+    }
+
+    /// Takes the place of the keys that the service had.
+    pub(crate) fn succeed(&self, before: &Self) {
+        self.primary.succeed(&before.primary);
+        self.secondary.succeed(&before.secondary);
+    }
+
+    /// The slot that held the presented key, which is in neither, until it was replaced.
+    pub(crate) fn replaced(&self, service: &ServiceUid, presented: &str) -> Option<Slot> {
+        Slot::ALL.into_iter().find(|slot| self.slot(*slot).has_replaced(service, presented))
+    }
+
     /// The slot that holds the presented key.
     ///
     /// INVARIANT: both slots are compared whatever the first comparison gave, each in constant time.
     pub(crate) fn matching(&self, service: &ServiceUid, presented: &str) -> Option<Slot> {
-        let (primary, secondary) = (&self.primary, &self.secondary);
+        let (primary, secondary) = (&self.primary.digest, &self.secondary.digest);
         let digest = primary.pepper.digest_text(service.as_str(), presented);
         let second = if primary.pepper.id() == secondary.pepper.id() {
             digest

@@ -15,16 +15,19 @@ mod service;
 mod snapshot;
 mod target;
 mod token;
+mod uses;
 
 pub use check::{Policy, Rules, check};
 pub use credential::{CredentialHeaders, InvalidCredentialHeaders, MAX_CREDENTIAL_LENGTH};
-pub use decision::{AllowReason, Decision, Denial, DenyReason, Permit, Reason, UndecidedReason, Verdict};
+pub use decision::{
+    AllowReason, Decision, Denial, DenyReason, Finding, Permit, Reason, UndecidedReason, Verdict,
+};
 pub use json::UniqueJson;
 pub use key::{
     InvalidKey, KEY_LENGTH, KEY_PREFIX, KeyDigest, NoPepper, PEPPER_MIN_LENGTH, Pepper, PepperTooShort,
     Peppers, PlainKey, Slot,
 };
-pub use policy::{DigestDocument, InvalidPolicy, PolicyDocument, Service};
+pub use policy::{DigestDocument, InvalidPolicy, MAX_SHADOW, PolicyDocument, Service};
 pub use request::{RequestView, Trace};
 pub use service::{
     AuthMode, AuthModeError, ComputeType, InvalidServiceName, InvalidServiceUid, ServiceName, ServiceUid,
@@ -38,3 +41,4 @@ pub use token::{
     MAX_CLOCK_SKEW, MAX_SUBJECT_LENGTH, Proof, ProofCache, TOKEN_TYPE, TokenAlgorithm, UnixTime, UnusableKey,
     VerificationKey,
 };
+pub use uses::{KeyFingerprint, UsedCredential, Uses};

@@ -2,10 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::decision::Permit;
 use crate::key::{KeyDigest, Keys, PepperedDigest, Peppers, Slot};
 use crate::service::{AuthMode, ComputeType, ServiceName, ServiceUid};
 use crate::target::{PortRule, canonical_host, is_path_prefix};
+use crate::token::{MAX_CLOCK_SKEW, UnixTime};
+use crate::uses::{SharedCounter, UsedCredential, Uses};
+
+/// For how long a service may be in shadow, from the time that this is said.
+pub const MAX_SHADOW: Duration = Duration::from_hours(7 * 24);
 
 /// What a policy says of a service, as it was sent. Members that the sender left out, or that this version does not
 /// know, are `None`.
@@ -25,6 +32,8 @@ pub struct PolicyDocument {
     pub hosts: Vec<String>,
     /// Path prefixes of the service.
     pub path_prefixes: Vec<String>,
+    /// Until this Unix second refused credentials are let through; 0 for never.
+    pub shadow_until: u64,
 }
 
 /// A key digest as it was sent.
@@ -86,6 +95,8 @@ pub struct Service {
     name: ServiceName,
     hosts: Box<[Arc<str>]>,
     path_prefixes: Box<[Arc<str>]>,
+    /// As a Unix second; 0 for never.
+    shadow_until: u64,
     access: Result<Access, InvalidPolicy>,
 }
 
@@ -94,7 +105,7 @@ pub struct Service {
 pub(crate) enum Access {
     Open,
     Keys(Keys),
-    Tokens { not_before: u64 },
+    Tokens { not_before: u64, uses: SharedCounter },
 }
 
 impl Service {
@@ -110,12 +121,13 @@ impl Service {
     ) -> Self {
         let Some(document) = document else {
             let access = Err(InvalidPolicy::Undecodable);
-            return Self { uid, name, hosts: Box::default(), path_prefixes: Box::default(), access };
+            let (hosts, path_prefixes) = Default::default();
+            return Self { uid, name, hosts, path_prefixes, shadow_until: 0, access };
         };
         let access = check_places(&document).and_then(|()| Access::new(&uid, &document, peppers));
         let shared = |texts: Vec<String>| texts.into_iter().map(Arc::from).collect();
         let (hosts, path_prefixes) = (shared(document.hosts), shared(document.path_prefixes));
-        Self { uid, name, hosts, path_prefixes, access }
+        Self { uid, name, hosts, path_prefixes, shadow_until: document.shadow_until, access }
     }
 
     /// Its identity.
@@ -138,6 +150,57 @@ impl Service {
             Access::Keys(_) => AuthMode::Key,
             Access::Tokens { .. } => AuthMode::Token,
         })
+    }
+
+    /// Until when it is, or was, in shadow; `None` where nothing was said of it, or there is nothing to refuse.
+    #[must_use]
+    pub fn shadow_until(&self) -> Option<UnixTime> {
+        let refuses = matches!(self.access, Ok(Access::Keys(_) | Access::Tokens { .. }));
+        (refuses && self.shadow_until > 0).then(|| UnixTime::from_secs(self.shadow_until))
+    }
+
+    /// For how long it is still in shadow; `None` if it is not.
+    ///
+    /// One that would last for longer than any may, by the gate's own clock, is none: a wrong clock somewhere must not
+    /// open a service for good.
+    #[must_use]
+    pub fn shadow_left(&self, now: UnixTime) -> Option<Duration> {
+        let left = self.shadow_until()?.checked_sub(now)?;
+        Some(left).filter(|left| !left.is_zero() && *left <= MAX_SHADOW + MAX_CLOCK_SKEW)
+    }
+
+    /// Counts a use of the credential that earned a permit of this service.
+    pub fn note_use(&self, permit: &Permit, now: UnixTime) {
+        match (&self.access, permit.key_slot(), permit.subject()) {
+            (Ok(Access::Keys(keys)), Some(slot), _) => keys.slot(slot).uses.note(now),
+            (Ok(Access::Tokens { uses, .. }), _, Some(_)) => uses.note(now),
+            _ => {}
+        }
+    }
+
+    /// The uses since they were last taken: who takes them has to keep them.
+    pub fn take_uses(&self) -> impl Iterator<Item = Uses> {
+        let counters = match &self.access {
+            Ok(Access::Keys(keys)) => {
+                let key = |slot| {
+                    let key = keys.slot(slot);
+                    Some((UsedCredential::Key(slot, key.fingerprint()), &key.uses))
+                };
+                Slot::ALL.map(key)
+            }
+            Ok(Access::Tokens { uses, .. }) => [Some((UsedCredential::Token, uses)), None],
+            Ok(Access::Open) | Err(_) => [None, None],
+        };
+        counters.into_iter().flatten().filter_map(|(credential, counter)| counter.take(credential))
+    }
+
+    /// Takes the place of an older policy of the same service: uses of credentials that stay go on being counted.
+    pub(crate) fn succeed(&self, before: &Self) {
+        match (&self.access, &before.access) {
+            (Ok(Access::Keys(keys)), Ok(Access::Keys(before))) => keys.succeed(before),
+            (Ok(Access::Tokens { uses, .. }), Ok(Access::Tokens { uses: before, .. })) => uses.share(before),
+            _ => {}
+        }
     }
 
     /// What is wrong with the policy, if anything is.
@@ -181,10 +244,13 @@ impl Access {
                 if primary.is_same(&secondary) {
                     return Err(InvalidPolicy::EqualKeys);
                 }
-                Ok(Self::Keys(Keys { primary, secondary }))
+                Ok(Self::Keys(Keys::new(primary, secondary)))
             }
             AuthMode::Token if compute_type == ComputeType::Aci => Err(InvalidPolicy::TokenOnAci),
-            AuthMode::Token => Ok(Self::Tokens { not_before: document.tokens_not_before }),
+            AuthMode::Token => {
+                let uses = SharedCounter::default();
+                Ok(Self::Tokens { not_before: document.tokens_not_before, uses })
+            }
         }
     }
 }

@@ -101,6 +101,14 @@ impl Entry {
     pub fn content(&self) -> &[u8] {
         &self.content
     }
+
+    fn succeed(&self, before: Option<&Placed>) {
+        if let (Item::Service(service), Some(Item::Service(before))) =
+            (&self.item, before.map(|before| &before.entry.item))
+        {
+            service.succeed(before);
+        }
+    }
 }
 
 /// Without the content, which holds key digests.
@@ -350,6 +358,7 @@ impl Snapshot {
         stated: StateHash,
     ) -> Result<Self, RefusedState> {
         let mut seen = HashSet::with_capacity(changes.len());
+        let before = self.entries.clone();
         for change in &changes {
             if !seen.insert(change.id()) {
                 return Err(RefusedState::EntryTwice(Arc::clone(&change.id().id)));
@@ -359,6 +368,7 @@ impl Snapshot {
         drop(seen);
         for change in changes {
             if let EntryChange::Put(entry) = change {
+                entry.succeed(before.get(entry.id()));
                 self.insert(entry)?;
             }
         }
@@ -442,6 +452,16 @@ impl Snapshot {
     /// The services for which nothing can be decided, in the order of their uids.
     pub fn invalid_services(&self) -> impl Iterator<Item = &Service> {
         self.tally.invalid()
+    }
+
+    /// The services of which policy says until when they are, or were, in shadow, in the order of their uids.
+    pub fn shadows(&self) -> impl Iterator<Item = &Service> {
+        self.tally.shadows()
+    }
+
+    /// Takes the place of an older snapshot that it was not made from: uses of credentials that stay go on being counted.
+    pub fn succeed(&self, before: &Self) {
+        self.entries.iter().for_each(|Placed { entry, .. }| entry.succeed(before.entries.get(&entry.id)));
     }
 
     /// Places that two services claim: host, path prefix, and the service that does not get it.

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
 
-use crate::decision::DenyReason;
+use crate::decision::{DenyReason, Finding, Refused};
 use crate::json;
 use crate::request::Trace;
 use crate::service::{AUDIENCE_PREFIX, ServiceUid};
@@ -140,6 +140,11 @@ impl VerificationKey {
         &self.id
     }
 
+    /// The refusal of a token that names this key.
+    fn refuses(&self, reason: DenyReason) -> Refused {
+        Refused { reason, finding: Some(Finding::SigningKey(Arc::clone(&self.id))) }
+    }
+
     fn proves(&self, message: &[u8], signature: &str) -> bool {
         let algorithm = self.algorithm.jsonwebtoken();
         jsonwebtoken::crypto::verify(signature, message, &self.key, algorithm).unwrap_or(false)
@@ -249,7 +254,7 @@ pub(crate) fn verify(
     find_key: FindKey<'_>,
     proofs: &impl ProofCache,
     trace: &mut impl Trace,
-) -> Result<Arc<str>, DenyReason> {
+) -> Result<Arc<str>, Refused> {
     let digest = sha256(token.as_bytes());
     let still_trusted = |proof: &Arc<Proof>| {
         find_key(&proof.key_id).is_some_and(|key| key.fingerprint == proof.key_fingerprint)
@@ -272,27 +277,27 @@ pub(crate) fn verify(
         Ok(()) => "good for this service now".to_owned(),
         Err(reason) => reason.code().to_owned(),
     });
-    outcome.map(|()| Arc::clone(&proof.claims.subject))
+    outcome.map(|()| Arc::clone(&proof.claims.subject)).map_err(|reason| key.refuses(reason))
 }
 
-fn prove(token: &str, find_key: FindKey<'_>, trace: &mut impl Trace) -> Result<Proof, DenyReason> {
+fn prove(token: &str, find_key: FindKey<'_>, trace: &mut impl Trace) -> Result<Proof, Refused> {
     let (message, signature) = token.rsplit_once('.').ok_or(DenyReason::MalformedToken)?;
     let (header, payload) = message.split_once('.').ok_or(DenyReason::MalformedToken)?;
     if header.is_empty() || payload.is_empty() || signature.is_empty() || payload.contains('.') {
-        return Err(DenyReason::MalformedToken);
+        return Err(DenyReason::MalformedToken.into());
     }
     let (header, payload) = (segment(header)?, segment(payload)?);
     let (algorithm, key_id) = check_header(&header)?;
     let key = find_key(key_id).ok_or(DenyReason::UnknownSigningKey)?;
     // INVARIANT: the algorithm is the key's. The token's word for it is only ever compared.
     if key.algorithm != algorithm {
-        return Err(DenyReason::BadAlgorithm);
+        return Err(key.refuses(DenyReason::BadAlgorithm));
     }
     if !key.proves(message.as_bytes(), signature) {
-        return Err(DenyReason::BadSignature);
+        return Err(key.refuses(DenyReason::BadSignature));
     }
     trace.step("token signature", || format!("proven by key `{}`", key.id));
-    let claims = Claims::read(&payload)?;
+    let claims = Claims::read(&payload).map_err(|reason| key.refuses(reason))?;
     Ok(Proof { claims, key_id: Arc::clone(&key.id), key_fingerprint: key.fingerprint })
 }
 

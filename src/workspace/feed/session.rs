@@ -161,6 +161,7 @@ impl<'a> Session<'a> {
                 Ok(Some(wire::GateMessage { message })) => match message {
                     Some(GateMessage::Ack(ack)) => self.acknowledged(ack).await,
                     Some(GateMessage::Nack(nack)) => self.refused(&nack),
+                    Some(GateMessage::Usage(usage)) => self.workspace.note_usage(usage),
                     Some(GateMessage::Hello(_)) => {
                         return Status::invalid_argument("a hello is the first message and only the first");
                     }

@@ -10,7 +10,7 @@ use super::attributes;
 use super::description::words;
 use super::error::ApiError;
 use super::members::{Members, flag, label, text, text_map, texts};
-use super::service_request::{canonical_hosts, checked_prefixes, checked_tags};
+use super::service_request::{canonical_hosts, checked_prefixes, checked_tags, shadow_length};
 use crate::workspace::Patch;
 
 /// A change of a service, all of it or nothing.
@@ -31,7 +31,7 @@ struct JsonPatchOperation {
     #[schema(schema_with = operations)]
     op: String,
     /// `/authEnabled`, `/aadAuthEnabled`, `/description`, `/kvTags`, `/properties/{name}`, `/scoregate/hosts`,
-    /// `/scoregate/pathPrefixes`, or a member that describes where and how the model runs, such as `/numReplicas` or
+    /// `/scoregate/pathPrefixes`, `/scoregate/shadowForSeconds` (null ends a shadow), or a member that describes where and how the model runs, such as `/numReplicas` or
     /// `/autoScaler/maxReplicas`.
     #[schema(pattern = "^/")]
     path: String,
@@ -86,6 +86,8 @@ fn put(path: &str, value: &Value, patch: &mut Patch) -> Result<(), ApiError> {
         "/scoregate/pathPrefixes" => {
             patch.path_prefixes = Some(checked_prefixes(path, texts(path, value)?)?);
         }
+        "/scoregate/shadowForSeconds" if value.is_null() => patch.shadow_for = Some(None),
+        "/scoregate/shadowForSeconds" => patch.shadow_for = Some(Some(shadow_length(path, value)?)),
         _ if NOT_KEPT.contains(&path) => {}
         _ => match path.strip_prefix("/properties/") {
             Some(key) => {

@@ -60,12 +60,15 @@ struct OwnMembers<'a> {
     scoregate: ServicePlaces<'a>,
 }
 
-/// Where gates with `target = "host_path"` look for it.
+/// Where gates with `target = "host_path"` look for it, and whether it is in shadow.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ServicePlaces<'a> {
     hosts: &'a [String],
     path_prefixes: &'a [String],
+    /// Until then gates let refused credentials through, and count them; null if they refuse them.
+    #[schema(required, format = DateTime)]
+    shadow_until: Option<String>,
 }
 
 fn own_members<'a>(service: &'a ServiceRecord, urls: &PublicUrls) -> OwnMembers<'a> {
@@ -83,7 +86,11 @@ fn own_members<'a>(service: &'a ServiceRecord, urls: &PublicUrls) -> OwnMembers<
         deployment_type: "HttpRealtimeEndpoint",
         auth_enabled: service.auth_mode == AuthMode::Key,
         scoring_uri: urls.scoring_uri(service),
-        scoregate: ServicePlaces { hosts: &service.hosts, path_prefixes: &service.path_prefixes },
+        scoregate: ServicePlaces {
+            hosts: &service.hosts,
+            path_prefixes: &service.path_prefixes,
+            shadow_until: service.shadow_until.map(|until| until.to_string()),
+        },
     }
 }
 
@@ -222,6 +229,7 @@ mod tests {
             properties: [].into(),
             hosts: vec!["svc.example".into()],
             path_prefixes: vec!["/score".into()],
+            shadow_until: None,
             attributes: attributes.as_object().unwrap().clone(),
             created_at: time,
             updated_at: time,
@@ -289,7 +297,8 @@ mod tests {
             ],
             "pathPrefixes": [
               "/score"
-            ]
+            ],
+            "shadowUntil": null
           },
           "scoringTimeoutMs": 60000,
           "scoringUri": "http://h:8080/score",
@@ -333,7 +342,8 @@ mod tests {
             ],
             "pathPrefixes": [
               "/score"
-            ]
+            ],
+            "shadowUntil": null
           },
           "scoringUri": "http://svc.example:8080/score",
           "sslCertificate": null,

@@ -1,9 +1,10 @@
 //! Requests to create a service, as Azure's clients write them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use scoregate_authz::{
-    AuthMode, ComputeType, PlainKey, PortRule, ServiceName, canonical_host, is_path_prefix,
+    AuthMode, ComputeType, MAX_SHADOW, PlainKey, PortRule, ServiceName, canonical_host, is_path_prefix,
 };
 use serde_json::Value;
 use utoipa::openapi::RefOr;
@@ -92,7 +93,8 @@ struct NamedModels {
     model_ids: Option<Vec<String>>,
 }
 
-/// Where gates with `target = "host_path"` look for the service. Azure's clients send nothing of it.
+/// Where gates with `target = "host_path"` look for the service, and whether it is in shadow. Azure's clients send nothing
+/// of it.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(
@@ -102,6 +104,9 @@ struct NamedModels {
 struct Places {
     hosts: Option<Vec<String>>,
     path_prefixes: Option<Vec<String>>,
+    /// For how long from now on gates let refused credentials through, and count them: 7 days at most.
+    #[schema(minimum = 1, maximum = 604_800)]
+    shadow_for_seconds: Option<u64>,
 }
 
 fn compute_types() -> Object {
@@ -137,6 +142,7 @@ impl CreateRequest {
             properties: properties(&members)?,
             hosts,
             path_prefixes,
+            shadow_for: shadow_for(&members)?,
             attributes: attributes::kept(body.as_object().unwrap_or(&serde_json::Map::new()))?,
         };
         Ok(Self { new, overwrite: members.flag("overwrite")?.unwrap_or(false) })
@@ -145,8 +151,17 @@ impl CreateRequest {
     /// The change that makes an existing service what is asked for. Description, tags and properties are the request's;
     /// authentication, hosts and the rest stay as they are where the request says nothing of them.
     pub(super) fn into_patch(self) -> Patch {
-        let NewService { auth, description, tags, properties, hosts, path_prefixes, attributes, .. } =
-            self.new;
+        let NewService {
+            auth,
+            description,
+            tags,
+            properties,
+            hosts,
+            path_prefixes,
+            shadow_for,
+            attributes,
+            ..
+        } = self.new;
         Patch {
             auth: whole_mode(auth),
             description: Some(description),
@@ -155,6 +170,7 @@ impl CreateRequest {
             add_properties: [].into(),
             hosts: Some(hosts).filter(|hosts| !hosts.is_empty()),
             path_prefixes: Some(path_prefixes).filter(|prefixes| !prefixes.is_empty()),
+            shadow_for: shadow_for.map(Some),
             attributes,
         }
     }
@@ -251,6 +267,22 @@ pub(super) fn chosen_key(members: &Members<'_>, name: &str) -> Result<Option<Pla
     PlainKey::choose(text)
         .map(Some)
         .map_err(|rule| ApiError::invalid(members.place_of(name), format!("cannot be used: {rule}")))
+}
+
+fn shadow_for(members: &Members<'_>) -> Result<Option<Duration>, ApiError> {
+    let own = members.object("scoregate")?;
+    let seconds = own.and_then(|own| own.present("shadowForSeconds"));
+    seconds.map(|value| shadow_length("scoregate.shadowForSeconds", value)).transpose()
+}
+
+/// For how long a service is to be in shadow.
+///
+/// # Errors
+/// It is no such number of seconds.
+pub(super) fn shadow_length(place: &str, value: &Value) -> Result<Duration, ApiError> {
+    let seconds = value.as_u64().filter(|seconds| (1..=MAX_SHADOW.as_secs()).contains(seconds));
+    let problem = "must be a whole number of seconds, 604800 (7 days) at most";
+    seconds.map(Duration::from_secs).ok_or_else(|| ApiError::invalid(place, problem))
 }
 
 /// Hosts and path prefixes: our own member, which Azure's clients do not send.

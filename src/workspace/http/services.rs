@@ -11,6 +11,7 @@ mod read;
 mod regenerate_key;
 mod revoke_tokens;
 mod update;
+mod uses;
 mod validate;
 
 use super::access::Endpoint;
@@ -33,6 +34,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         logs::endpoint(),
         issues::endpoint(),
         revoke_tokens::endpoint(),
+        uses::endpoint(),
     ];
     endpoints.extend(validate::endpoints());
     endpoints

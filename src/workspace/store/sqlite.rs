@@ -6,6 +6,7 @@ mod operations;
 mod principals;
 mod rows;
 mod services;
+mod uses;
 mod write;
 
 use std::io;
@@ -23,7 +24,7 @@ use uuid::Uuid;
 
 use super::{
     AuditQuery, Change, CommitError, CredentialHash, OperationRow, PrincipalError, ServiceQuery,
-    SigningKeyRow, State, Store, StoreError, WorkspaceRow,
+    SigningKeyRow, State, Store, StoreError, UseRow, WorkspaceRow,
 };
 use crate::workspace::audit::{AuditEntry, AuditRecord};
 use crate::workspace::domain::{Operation, OperationState, Principal, Role, ServiceRecord};
@@ -285,6 +286,14 @@ impl Store for SqliteStore {
     async fn take_gates(&self) -> Result<Vec<String>, StoreError> {
         let query = sqlx::query_scalar("DELETE FROM connected_gates RETURNING name");
         Ok(query.fetch_all(self.writer()?).await?)
+    }
+
+    async fn uses(&self) -> Result<Vec<UseRow>, StoreError> {
+        uses::all(&self.readers).await
+    }
+
+    async fn keep_uses(&self, rows: &[UseRow]) -> Result<(), StoreError> {
+        uses::keep(self.writer()?, rows).await
     }
 
     async fn create_principal(

@@ -133,6 +133,7 @@ pub(super) fn new_service(name: &str) -> NewService {
         properties: [].into(),
         hosts: Vec::new(),
         path_prefixes: Vec::new(),
+        shadow_for: None,
         attributes: serde_json::Map::new(),
     }
 }

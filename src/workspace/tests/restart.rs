@@ -87,7 +87,7 @@ async fn open_of_a_newer_database_is_refused() {
         .await;
     let error = fixture.try_open().await.unwrap_err();
     let text = with_causes(&error);
-    assert!(text.ends_with("the database has schema version 99, and this scoregate knows up to 3"), "{text}");
+    assert!(text.ends_with("the database has schema version 99, and this scoregate knows up to 4"), "{text}");
 }
 
 #[tokio::test]

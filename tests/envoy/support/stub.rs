@@ -91,13 +91,16 @@ pub(crate) fn verdict(reason: Reason) -> Verdict {
     match reason {
         Reason::Allow(AllowReason::Ok) => allowed(&key_policy()),
         Reason::Allow(AllowReason::Open) => allowed(&open_policy()),
+        Reason::Allow(AllowReason::Shadow) => allowed(&shadow_policy()),
         Reason::Deny(reason) => Verdict {
             decision: Decision::Deny(Denial { reason, credential_presented: presents_credential(reason) }),
             service: has_service(reason).then(|| Arc::new(service())),
+            finding: None,
             revision: REVISION,
         },
         Reason::Undecided(reason) => {
-            Verdict { decision: Decision::Undecided(reason), service: None, revision: REVISION }
+            let decision = Decision::Undecided(reason);
+            Verdict { decision, service: None, finding: None, revision: REVISION }
         }
     }
 }
@@ -179,6 +182,14 @@ fn key_policy() -> wire::ServicePolicy {
         secondary: Some(digest("the-other-key-of-the-stub")),
         ..open_policy()
     }
+}
+
+/// The right key is not among its keys.
+fn shadow_policy() -> wire::ServicePolicy {
+    let primary = key_policy().secondary;
+    let mut secondary = primary.clone().unwrap();
+    secondary.digest[0] ^= 1;
+    wire::ServicePolicy { primary, secondary: Some(secondary), shadow_until: 1_000, ..key_policy() }
 }
 
 fn open_policy() -> wire::ServicePolicy {

@@ -7,13 +7,14 @@ use imbl::OrdMap;
 use crate::policy::Service;
 use crate::service::{AuthMode, ServiceUid};
 
-/// Services by auth mode, and those whose policy is invalid.
+/// Services by auth mode, those whose policy is invalid, and those that are, or were, in shadow.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     disabled: usize,
     key: usize,
     token: usize,
     invalid: OrdMap<ServiceUid, Arc<Service>>,
+    shadows: OrdMap<ServiceUid, Arc<Service>>,
 }
 
 impl Tally {
@@ -22,6 +23,9 @@ impl Tally {
             Some(mode) => *self.count(mode) += 1,
             None => drop(self.invalid.insert(service.uid().clone(), Arc::clone(service))),
         }
+        if service.shadow_until().is_some() {
+            self.shadows.insert(service.uid().clone(), Arc::clone(service));
+        }
     }
 
     pub(super) fn remove(&mut self, service: &Service) {
@@ -29,6 +33,7 @@ impl Tally {
             Some(mode) => *self.count(mode) -= 1,
             None => drop(self.invalid.remove(service.uid())),
         }
+        self.shadows.remove(service.uid());
     }
 
     /// How many there are of a mode; of `None`, how many are invalid.
@@ -43,6 +48,10 @@ impl Tally {
 
     pub(super) fn invalid(&self) -> impl Iterator<Item = &Service> {
         self.invalid.values().map(AsRef::as_ref)
+    }
+
+    pub(super) fn shadows(&self) -> impl Iterator<Item = &Service> {
+        self.shadows.values().map(AsRef::as_ref)
     }
 
     fn count(&mut self, mode: AuthMode) -> &mut usize {

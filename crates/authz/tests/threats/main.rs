@@ -13,6 +13,8 @@ mod path;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod shadow;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod target;
@@ -22,3 +24,5 @@ mod token_claims;
 mod token_crypto;
 #[cfg(test)]
 mod token_structure;
+#[cfg(test)]
+mod uses;

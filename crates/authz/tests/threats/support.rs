@@ -44,6 +44,8 @@ pub(crate) enum Outcome {
     Open,
     Key(Slot),
     Subject(String),
+    /// Let through by shadow alone.
+    Shadow(DenyReason),
     /// The caller presented something, and this is why it was refused.
     Refused(DenyReason),
     /// Refused, and the caller presented nothing (or it was not looked at).
@@ -64,7 +66,7 @@ impl Outcome {
     pub(crate) fn answer(&self) -> Answer {
         use DenyReason::{AmbiguousPath, NoHttp};
         match self {
-            Self::Open | Self::Key(_) | Self::Subject(_) => Answer::Allow,
+            Self::Open | Self::Key(_) | Self::Subject(_) | Self::Shadow(_) => Answer::Allow,
             Self::Refused(AmbiguousPath | NoHttp) | Self::RefusedBare(AmbiguousPath | NoHttp) => {
                 Answer::BadRequest
             }
@@ -88,10 +90,11 @@ impl From<&Decision> for Outcome {
 
 impl From<&Permit> for Outcome {
     fn from(permit: &Permit) -> Self {
-        match (permit.auth_mode(), permit.key_slot(), permit.subject()) {
-            (AuthMode::Disabled, None, None) => Self::Open,
-            (AuthMode::Key, Some(slot), None) => Self::Key(slot),
-            (AuthMode::Token, None, Some(subject)) => Self::Subject(subject.to_owned()),
+        match (permit.auth_mode(), permit.key_slot(), permit.subject(), permit.would_be()) {
+            (Some(AuthMode::Disabled), None, None, None) => Self::Open,
+            (Some(AuthMode::Key), Some(slot), None, None) => Self::Key(slot),
+            (Some(AuthMode::Token), None, Some(subject), None) => Self::Subject(subject.to_owned()),
+            (None, None, None, Some(reason)) => Self::Shadow(reason),
             contradiction => panic!("a permit that contradicts itself: {contradiction:?}"),
         }
     }

@@ -73,6 +73,7 @@ pub(super) fn read(name: &str, body: &Value) -> Result<CreateRequest, ApiError> 
         properties: properties.text_map("properties")?.unwrap_or_default(),
         hosts: Vec::new(),
         path_prefixes: Vec::new(),
+        shadow_for: None,
         attributes,
     };
     Ok(CreateRequest { new, overwrite: true })

@@ -36,11 +36,16 @@ pub(super) fn unsigned(row: &SqliteRow, column: &'static str) -> Result<u64, Sto
     u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| StoreError::Corrupt { column })
 }
 
+fn optional_time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
+    let millis: Option<i64> = row.try_get(column)?;
+    millis.map(|_| time(row, column)).transpose()
+}
+
 fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp, StoreError> {
     Timestamp::from_millisecond(row.try_get(column)?).map_err(|_| StoreError::Corrupt { column })
 }
 
-fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
+pub(super) fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
     row.try_get::<&str, _>(column)?.parse().map_err(|_| StoreError::Corrupt { column })
 }
 
@@ -97,6 +102,7 @@ pub(super) fn service(row: &SqliteRow) -> Result<ServiceRecord, StoreError> {
         properties: decoded(row, "properties")?,
         hosts: decoded(row, "hosts")?,
         path_prefixes: decoded(row, "path_prefixes")?,
+        shadow_until: optional_time(row, "shadow_until")?,
         attributes: decoded(row, "attributes")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
@@ -154,7 +160,6 @@ pub(super) fn entry(row: &SqliteRow) -> Result<EntryRow, StoreError> {
 
 pub(super) fn operation(row: &SqliteRow) -> Result<Operation, StoreError> {
     let states = [OperationState::Running, OperationState::Succeeded, OperationState::TimedOut];
-    let ended: Option<i64> = row.try_get("ended_at")?;
     Ok(Operation {
         id: parsed(row, "id")?,
         operation_type: row.try_get("operation_type")?,
@@ -163,7 +168,7 @@ pub(super) fn operation(row: &SqliteRow) -> Result<Operation, StoreError> {
         target: operation_target(row)?,
         revision: unsigned(row, "revision")?,
         created_at: time(row, "created_at")?,
-        ended_at: ended.map(|_| time(row, "ended_at")).transpose()?,
+        ended_at: optional_time(row, "ended_at")?,
     })
 }
 

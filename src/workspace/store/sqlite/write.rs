@@ -131,8 +131,8 @@ async fn write_service(tx: &mut Tx, service: ServiceWrite, revision: u64) -> Res
 async fn insert_service(tx: &mut Tx, record: &ServiceRecord, revision: u64) -> Result<(), CommitError> {
     let done = sqlx::query(
         "INSERT INTO services (uid, name, compute_type, auth_mode, tokens_not_before, description, tags, \
-         properties, hosts, path_prefixes, attributes, created_at, updated_at, revision) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
+         properties, hosts, path_prefixes, attributes, shadow_until, created_at, updated_at, revision) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
     )
     .bind(record.uid.as_str())
     .bind(record.name.as_str())
@@ -145,6 +145,7 @@ async fn insert_service(tx: &mut Tx, record: &ServiceRecord, revision: u64) -> R
     .bind(json(&record.hosts)?)
     .bind(json(&record.path_prefixes)?)
     .bind(json(&record.attributes)?)
+    .bind(record.shadow_until.map(millis))
     .bind(millis(record.created_at))
     .bind(millis(record.updated_at))
     .bind(integer(revision))
@@ -162,7 +163,7 @@ async fn update_service(
 ) -> Result<(), CommitError> {
     let done = sqlx::query(
         "UPDATE services SET auth_mode = ?, tokens_not_before = ?, description = ?, tags = ?, properties = ?, \
-         hosts = ?, path_prefixes = ?, attributes = ?, updated_at = ?, revision = ? \
+         hosts = ?, path_prefixes = ?, attributes = ?, shadow_until = ?, updated_at = ?, revision = ? \
          WHERE uid = ? AND revision = ?",
     )
     .bind(record.auth_mode.as_str())
@@ -173,6 +174,7 @@ async fn update_service(
     .bind(json(&record.hosts)?)
     .bind(json(&record.path_prefixes)?)
     .bind(json(&record.attributes)?)
+    .bind(record.shadow_until.map(millis))
     .bind(millis(record.updated_at))
     .bind(integer(revision))
     .bind(record.uid.as_str())

@@ -40,6 +40,7 @@ struct Explanation {
     decision: &'static str,
     reason: &'static str,
     /// Why it would be refused, where shadow lets it through.
+    #[serde(skip_serializing_if = "Option::is_none")]
     shadow_reason: Option<&'static str>,
     service: Option<String>,
     revision: u64,

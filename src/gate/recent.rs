@@ -57,6 +57,8 @@ struct Shown {
     time: String,
     decision: &'static str,
     reason: &'static str,
+    /// Why it would be refused, where shadow lets it through.
+    #[serde(skip_serializing_if = "Option::is_none")]
     shadow_reason: Option<&'static str>,
     service: Option<String>,
     /// The slot that had this key until it was replaced.

@@ -15,6 +15,7 @@ mod policy;
 mod proof;
 mod protocol;
 mod rig;
+mod seeing;
 mod sources;
 mod versions;
 mod workspace;

@@ -40,6 +40,13 @@ pub(crate) fn key_service(name: &str, generations: (u32, u32)) -> wire::Entry {
     service(name, wire::AuthMode::Key, primary, secondary)
 }
 
+/// The same service in shadow until this second.
+pub(crate) fn in_shadow(entry: &wire::Entry, until: u64) -> wire::Entry {
+    let mut policy = wire::ServicePolicy::decode(entry.content.as_slice()).unwrap();
+    policy.shadow_until = until;
+    wire::Entry { content: policy.encode_to_vec(), ..entry.clone() }
+}
+
 pub(crate) fn token_service(name: &str) -> wire::Entry {
     service(name, wire::AuthMode::Token, None, None)
 }

@@ -144,6 +144,15 @@ impl Rig {
         .unwrap_or_else(|_| panic!("`{series}` is {} and never {value}", self.metric(series)));
     }
 
+    /// Asks the admin listener for the refusals that are remembered.
+    pub(crate) async fn refusals(&self, query: &str) -> (u16, serde_json::Value) {
+        let request = http::Request::get(format!("/refusals{query}")).body(Body::empty()).unwrap();
+        let response = self.handle.admin_routes().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
     /// Asks the admin listener's routes.
     pub(crate) async fn explain(&self, content_type: &str, body: Vec<u8>) -> (u16, serde_json::Value) {
         let router =

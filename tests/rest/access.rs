@@ -82,6 +82,7 @@ fn routes_have_the_roles_of_the_design() {
     reader      GET    /services/{name}/logs
     contributor GET    /scoregate/v1/services/{name}/issues
     contributor POST   /scoregate/v1/services/{name}/revokeTokens
+    contributor GET    /scoregate/v1/services/{name}/uses
     contributor POST   /services/{name}
     contributor POST   /services/validate/resource
     contributor POST   /services/validate/name/{name}

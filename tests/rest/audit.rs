@@ -40,6 +40,7 @@ fn calls() -> Vec<Call> {
     let over = json!({ "name": "svc", "computeType": "AKS", "overwrite": true, "description": "over" });
     let tags = json!([{ "op": "replace", "path": "/kvTags", "value": { "a": "b" } }]);
     let open = json!([{ "op": "replace", "path": "/authEnabled", "value": false }]);
+    let shadow = json!([{ "op": "replace", "path": "/scoregate/shadowForSeconds", "value": 60 }]);
     let key = json!({ "keyType": "Primary" });
     let robot = json!({ "name": "robot-2", "role": "reader" });
     let endpoint = json!({ "properties": { "description": "over",  "authMode": "Key", "compute": "aks" } });
@@ -49,6 +50,7 @@ fn calls() -> Vec<Call> {
         call(Method::POST, "/services", over, Some("service_updated")),
         call(Method::PATCH, "/services/{name}", tags, Some("service_updated")),
         call(Method::PATCH, "/services/{name}", open, Some("service_updated")),
+        call(Method::PATCH, "/services/{name}", shadow, Some("service_updated")),
         call(Method::POST, "/services/{name}/regenerateKeys", key.clone(), Some("key_regenerated")),
         call(Method::POST, "/services/{name}/listkeys", none(), None),
         call(Method::POST, "/services/{name}/token", none(), None),

@@ -4,11 +4,12 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use scoregate::workspace::Role;
+use scoregate_authz::Slot;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::harness::TestWorkspace;
+use crate::harness::{START, TestWorkspace};
 
 fn command(test: &TestWorkspace, credential: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scoregate"));
@@ -408,6 +409,67 @@ async fn service_issues() {
     owner                       2       2024-05-01T10:00:00Z
     ");
     assert_eq!(json(&test, &["service", "issues", "svc"]).await["value"][0]["tokens"]["count"], 2);
+}
+
+#[tokio::test]
+async fn key_list_and_regenerate_say_whether_a_key_is_in_use() {
+    let test = TestWorkspace::start().await;
+    test.create("svc", json!({})).await;
+    let used = [(Slot::Primary, 12, START - 90), (Slot::Secondary, 3, START - 7200)];
+    let _gate = test.gate_that_accepted("svc", &used).await;
+    insta::assert_snapshot!(shown(&test, &["key", "list", "svc"]).await, @r"
+    CREDENTIAL  IN USE  LAST USE                           USES
+    primary     yes     2024-05-01T09:58:30Z (1m 30s ago)  12
+    secondary   no      2024-05-01T08:00:00Z (2h ago)      3
+    token       no      never                              0
+    ");
+    assert_eq!(json(&test, &["key", "list", "svc"]).await["value"][0]["count"], 12);
+    let regenerate = async |slot| {
+        let mut command = command(&test, &test.owner, &["key", "regenerate", "svc", slot]);
+        let mut running = tokio::spawn(async move { command.output().await.unwrap() });
+        // The gate confirms nothing, so that the command waits for the end of the operation's time.
+        loop {
+            tokio::select! {
+                output = &mut running => return text(&output.unwrap().stderr),
+                () = tokio::time::sleep(Duration::from_millis(100)) => test.clock.advance(Duration::from_secs(1)),
+            }
+        }
+    };
+    let secondary = regenerate("secondary").await;
+    assert!(!secondary.contains("warning"), "{secondary}");
+    let primary = regenerate("primary").await;
+    let warning = "warning: the old primary key of `svc` was still in use ";
+    assert!(primary.starts_with(warning) && primary.contains("(12 times since it was made)"), "{primary}");
+}
+
+#[tokio::test]
+async fn service_commands_about_shadow() {
+    let test = TestWorkspace::start().await;
+    insta::assert_snapshot!(shown(&test, &["service", "create", "svc", "--shadow-for", "2d"]).await, @r"
+    name           svc
+    type           AKS
+    auth           key
+    shadow         until 2024-05-03T10:00:00Z: requests without a good credential are let through
+    path prefixes  /api/v1/service/svc
+    created        2024-05-01T10:00:00Z
+    updated        2024-05-01T10:00:00Z
+    scoring uri    https://models.example/api/v1/service/svc/score
+    ");
+    insta::assert_snapshot!(shown(&test, &["service", "list"]).await, @r"
+    NAME  TYPE  AUTH                                       UPDATED               SCORING URI
+    svc   AKS   key, IN SHADOW until 2024-05-03T10:00:00Z  2024-05-01T10:00:00Z  https://models.example/api/v1/service/svc/score
+    ");
+    let shown = shown(&test, &["service", "update", "svc", "--no-shadow"]).await;
+    assert!(!shown.contains("shadow"), "{shown}");
+    let updated = json(&test, &["service", "update", "svc", "--shadow-for", "90m"]).await;
+    assert_eq!(updated["scoregate"]["shadowUntil"], "2024-05-01T11:30:00Z");
+    for bad in ["8d", "0s", "soon", "-1h"] {
+        let update =
+            command(&test, &test.owner, &["service", "update", "svc", &format!("--shadow-for={bad}")]);
+        let (code, message) = refused(update).await;
+        assert_eq!(code, 2, "{message}");
+        assert!(message.contains("7 days at most"), "{message}");
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use scoregate::statement::PolicyKey;
 use scoregate::tls::ServerTls;
 use scoregate::workspace::http::{self, PublicUrls};
 use scoregate::workspace::{Origin, Role, Workspace};
-use scoregate_authz::{Pepper, TokenAlgorithm};
+use scoregate_authz::{Pepper, Slot, TokenAlgorithm};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio_stream::StreamExt;
@@ -25,7 +25,7 @@ use tokio_stream::StreamExt;
 use crate::contract::Given;
 
 /// 2024-05-01T10:00:00Z: the clock of every test stands here until the test moves it.
-const START: u64 = 1_714_557_600;
+pub(crate) const START: u64 = 1_714_557_600;
 
 const PEPPER: [u8; 32] = [7; 32];
 
@@ -85,13 +85,43 @@ impl TestWorkspace {
 
     /// Serves the feed, and connects a gate that never confirms anything.
     pub(crate) async fn silent_gate(&self) -> SilentGate {
+        self.gate_saying(Vec::new()).await
+    }
+
+    /// The same, but for a word of its own: keys of a service, by slot, that it has accepted so many times at this second.
+    pub(crate) async fn gate_that_accepted(&self, service: &str, uses: &[(Slot, u64, u64)]) -> SilentGate {
+        let uid = self.workspace.service(service).await.unwrap().uid;
+        let keys = self.workspace.keys(service).unwrap();
+        let used = |(slot, count, last_used): &(Slot, u64, u64)| {
+            let (kind, key) = match slot {
+                Slot::Primary => (wire::CredentialKind::PrimaryKey, &keys.primary),
+                Slot::Secondary => (wire::CredentialKind::SecondaryKey, &keys.secondary),
+            };
+            let fingerprint = Pepper::new(&PEPPER).unwrap().digest(&uid, key).fingerprint();
+            wire::CredentialUse {
+                service_uid: uid.to_string(),
+                kind: kind.into(),
+                key_fingerprint: fingerprint.as_bytes().to_vec(),
+                count: *count,
+                last_used: *last_used,
+            }
+        };
+        let usage = wire::Usage { uses: uses.iter().map(used).collect() };
+        let gate = self.gate_saying(vec![wire::gate_message::Message::Usage(usage)]).await;
+        while self.workspace.uses(service).unwrap().primary.count == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gate
+    }
+
+    async fn gate_saying(&self, words: Vec<wire::gate_message::Message>) -> SilentGate {
         let feed = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", feed.address());
         let (workspace, shutdown) = (self.workspace.clone(), self.shutdown.clone());
         let health = Health::not_ready("starting").await;
         tokio::spawn(async move { workspace.run(feed, None, health, shutdown).await });
         let credential = self.principal(Role::Gate).await;
-        let gate = SilentGate::connect(url, &credential).await;
+        let gate = SilentGate::connect(url, &credential, words).await;
         while self.workspace.gates().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -168,14 +198,15 @@ pub(crate) struct SilentGate {
 }
 
 impl SilentGate {
-    async fn connect(url: String, credential: &str) -> Self {
+    async fn connect(url: String, credential: &str, words: Vec<wire::gate_message::Message>) -> Self {
         let hello = wire::Hello {
             gate: "silent".into(),
             pepper_ids: vec![Pepper::new(&PEPPER).unwrap().id().to_owned()],
             ..wire::Hello::default()
         };
-        let hello = wire::GateMessage { message: Some(wire::gate_message::Message::Hello(hello)) };
-        let says = tokio_stream::once(hello).chain(tokio_stream::pending());
+        let words = std::iter::once(wire::gate_message::Message::Hello(hello)).chain(words);
+        let words: Vec<_> = words.map(|word| wire::GateMessage { message: Some(word) }).collect();
+        let says = tokio_stream::iter(words).chain(tokio_stream::pending());
         let mut request = tonic::Request::new(says);
         let bearer = format!("Bearer {credential}").parse().unwrap();
         request.metadata_mut().insert("authorization", bearer);

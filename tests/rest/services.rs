@@ -10,4 +10,5 @@ mod read;
 mod revoke_tokens;
 mod token;
 mod update;
+mod uses;
 mod validate;

@@ -360,8 +360,18 @@ impl World {
         let address = "127.0.0.1:1".parse::<crate::listen::ListenAddress>().unwrap().into();
         let credential = bearer(&"secret".into()).unwrap();
         let gate = "gate-1".to_owned();
+        let usage = Arc::new(Usage::new(keeper.in_force(), metrics.uses));
         let credential = Some(credential);
-        Ok(Feed { gate, address, tls: None, credential, keeper, metrics: metrics.feed, silence: SILENCE })
+        Ok(Feed {
+            gate,
+            address,
+            tls: None,
+            credential,
+            keeper,
+            usage,
+            metrics: metrics.feed,
+            silence: SILENCE,
+        })
     }
 
     /// The version in force, whose state is one that the workspace had.
@@ -460,6 +470,7 @@ impl World {
                     self.refusals += 1;
                     self.say(self.workspace.snapshot(3));
                 }
+                wire::gate_message::Message::Usage(_) => {}
                 wire::gate_message::Message::Hello(_) => prop_assert!(false, "a second hello"),
             }
         }

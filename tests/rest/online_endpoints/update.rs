@@ -69,7 +69,8 @@ async fn update_leaves_what_only_sdk_v1_knows() {
     assert_eq!(put(&test, "ep-1", json!({ "authMode": "AMLToken" })).await.status, 200);
     let service = test.get("/services/ep-1").await.body;
     assert_eq!((&service["numReplicas"], &service["namespace"]), (&json!(3), &json!("models")));
-    assert_eq!(service["scoregate"], json!({ "hosts": ["a.example"], "pathPrefixes": ["/x"] }));
+    let places = json!({ "hosts": ["a.example"], "pathPrefixes": ["/x"], "shadowUntil": null });
+    assert_eq!(service["scoregate"], places);
     assert_eq!((&service["aadAuthEnabled"], &service["computeName"]), (&json!(true), &json!("aks")));
 }
 

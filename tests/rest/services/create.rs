@@ -95,7 +95,8 @@ async fn create_takes_what_the_sdk_sends() {
         "hosts": [],
         "pathPrefixes": [
           "/api/v1/service/svc"
-        ]
+        ],
+        "shadowUntil": null
       },
       "scoringTimeoutMs": 60000,
       "scoringUri": "https://models.example/api/v1/service/svc/score",
@@ -143,7 +144,10 @@ async fn create_shows_hosts_in_canonical_form() {
     let places = json!({ "hosts": ["Svc.Example.:443"], "pathPrefixes": ["/models/one"] });
     test.create("svc", json!({ "scoregate": places })).await;
     let service = test.get("/services/svc").await.body;
-    assert_eq!(service["scoregate"], json!({ "hosts": ["svc.example"], "pathPrefixes": ["/models/one"] }));
+    assert_eq!(
+        service["scoregate"],
+        json!({ "hosts": ["svc.example"], "pathPrefixes": ["/models/one"], "shadowUntil": null })
+    );
 }
 
 #[tokio::test]

@@ -59,7 +59,8 @@ async fn service_of_aci_has_its_own_shape_and_scoring_uri() {
         ],
         "pathPrefixes": [
           "/score"
-        ]
+        ],
+        "shadowUntil": null
       },
       "scoringUri": "https://svc.example/score",
       "sslCertificate": null,

@@ -177,3 +177,39 @@ async fn update_under_a_name_that_no_service_can_have_is_404() {
     let flags = json!([{ "op": "replace", "path": "/authEnabled", "value": false }]);
     assert_eq!(test.patch("No_Name", flags).await.status, 404);
 }
+
+#[tokio::test]
+async fn update_of_the_shadow() {
+    let test = service(KEY).await;
+    let shadow = |value: Value| json!([replace("/scoregate/shadowForSeconds", value)]);
+    let answer = test.patch("svc", shadow(3600.into())).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body["scoregate"]["shadowUntil"]),
+        (200, &json!("2024-05-01T11:00:00Z"))
+    );
+    assert_eq!(test.get("/services").await.body["value"][0], answer.body);
+    for bad in [json!(0), json!(604_801), json!(-1), json!(1.5), json!("24h"), json!(true)] {
+        let refused = test.patch("svc", shadow(bad.clone())).await;
+        assert_eq!(refused.status, 400, "{bad}");
+        assert!(refused.message().contains("604800 (7 days) at most"), "{}", refused.message());
+    }
+    test.clock.advance(std::time::Duration::from_secs(3600));
+    assert_eq!(test.get("/services/svc").await.body["scoregate"]["shadowUntil"], json!(null), "it is over");
+    test.patch("svc", shadow(604_800.into())).await;
+    let ended = test.patch("svc", shadow(json!(null))).await;
+    assert_eq!((ended.status.as_u16(), &ended.body["scoregate"]["shadowUntil"]), (200, &json!(null)));
+    let open = test.patch("svc", json!([replace("/authEnabled", false.into())])).await;
+    assert_eq!(open.status, 200);
+    let refused = test.patch("svc", shadow(60.into())).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.message().contains("nothing to let through"), "{}", refused.message());
+
+    let new = |seconds: Value| json!({ "scoregate": { "shadowForSeconds": seconds } });
+    test.create("new", new(60.into())).await;
+    assert_eq!(
+        test.get("/services/new").await.body["scoregate"]["shadowUntil"],
+        json!("2024-05-01T11:01:00Z")
+    );
+    let body = json!({ "name": "wrong", "computeType": "AKS", "scoregate": { "shadowForSeconds": 0 } });
+    assert_eq!(test.post("/services", &body).await.status, 400);
+}

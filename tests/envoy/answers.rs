@@ -98,7 +98,7 @@ fn plain(value: &prost_types::Value) -> Value {
 
 /// What a client sees, and what the model server saw if it was asked.
 fn client(answer: &Answer) -> Value {
-    let varies = ["date", "x-envoy-upstream-service-time", "content-length"];
+    let varies = ["date", "x-request-id", "x-envoy-upstream-service-time", "content-length"];
     let headers = answer.headers.iter().filter(|(name, _)| !varies.contains(&name.as_str()));
     let headers: Vec<_> = headers.map(|(name, value)| format!("{name}: {value}")).collect();
     if answer.header("x-envoy-upstream-service-time").is_none() {

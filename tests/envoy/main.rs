@@ -19,6 +19,7 @@ mod outage;
 mod paths;
 mod peers;
 mod recovery;
+mod seeing;
 mod signing_keys;
 mod support;
 mod targets;

@@ -107,6 +107,20 @@ impl Workspace {
         answer.json()["credential"].as_str().unwrap().to_owned()
     }
 
+    /// How often the credential was accepted, as the gates have said: `primary`, `secondary` or `token`.
+    pub(crate) fn uses(&self, name: &str, credential: &str) -> u64 {
+        let answer = self.request("GET", &format!("/scoregate/v1/services/{name}/uses"), None);
+        let uses = answer.json();
+        let found = uses["value"].as_array().unwrap().iter().find(|used| used["credential"] == credential);
+        found.unwrap()["count"].as_u64().unwrap()
+    }
+
+    /// Puts a service in shadow for so many seconds, or ends it; the gates enforce it then.
+    pub(crate) fn set_shadow(&self, name: &str, seconds: Option<u64>) {
+        let patch = json!([{ "op": "replace", "path": "/scoregate/shadowForSeconds", "value": seconds }]);
+        self.ok("PATCH", &format!("/services/{name}"), Some(&patch));
+    }
+
     pub(crate) fn operation(&self, id: &str) -> Value {
         self.ok("GET", &format!("/operations/{id}"), None)
     }

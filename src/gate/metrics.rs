@@ -136,7 +136,7 @@ impl CheckMetrics {
         };
         let this = Self {
             decisions,
-            shadowed: DenyReason::ALL.iter().copied().map(in_shadow).collect(),
+            shadowed: DenyReason::ALL.iter().copied().filter(is_of_a_credential).map(in_shadow).collect(),
             seconds: AtomicHistogram::new(OF_CHECKS),
             panics: Counter::default(),
             expired: Counter::default(),
@@ -165,6 +165,11 @@ impl CheckMetrics {
             counter.inc();
         }
     }
+}
+
+/// Whether shadow can be in place of it.
+fn is_of_a_credential(reason: &DenyReason) -> bool {
+    !matches!(reason, DenyReason::UnknownService | DenyReason::AmbiguousPath | DenyReason::NoHttp)
 }
 
 /// Of credentials that were good.

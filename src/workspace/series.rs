@@ -67,6 +67,7 @@ impl Series {
             tokens_issued: Counter::default(),
             tokens_reused: Counter::default(),
             nacks: Counter::default(),
+            usage_reports: Counter::default(),
             change_enforced: AtomicHistogram::new(OF_CHANGES),
             signing_keys: SigningKeyState::WORDS.map(keys_in),
             signing_key_age: Gauge::default(),

@@ -213,7 +213,7 @@ impl Workspace {
     pub async fn revoke_tokens(&self, origin: &Origin, name: &str) -> Result<Operation, WorkspaceError> {
         self.pass_not_before(name).await;
         let turn = self.turn(origin).await?;
-        let before = self.service(name).await?;
+        let before = self.stored_service(name).await?;
         let keys = self.keys_of(&before).await?;
         let now = self.now();
         let record = ServiceRecord {

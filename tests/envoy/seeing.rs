@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Checks, Gate, Request, Scoregate, Seen, System, WorkspaceProcess, wait_for};
+use crate::support::{
+    Checks, Gate, Request, Scoregate, Seen, System, WorkspaceProcess, wait_for, wait_until,
+};
 
 const WRONG: &str = "a-key-that-nobody-has";
 
@@ -119,4 +121,23 @@ fn a_gate_tells_which_keys_are_in_use() {
     assert_eq!(client.uses("svc", "secondary"), 0);
     assert_eq!(client.regenerate("svc", "Primary").state, "Succeeded");
     assert_eq!(client.uses("svc", "primary"), 0, "a new key has no past");
+}
+
+#[test]
+fn a_service_in_shadow_is_told_of_at_each_start() {
+    let mut workspace = WorkspaceProcess::start(&[]);
+    let mut gate = Gate::start(&workspace, "gate-1");
+    let client = workspace.client();
+    client.create_with_keys("svc");
+    client.set_shadow("svc", Some(600));
+    let is_told = |log: &str| log.lines().any(|line| line.contains("in shadow") && line.contains("svc"));
+    wait_until("the gate tells", || is_told(&gate.scoregate.process.log()));
+    assert!(gate.scoregate.stop().success() && workspace.scoregate.stop().success());
+    workspace.restart();
+    gate.restart();
+    wait_until("the gate tells again", || is_told(&gate.scoregate.process.log()));
+    wait_until("the workspace tells again", || is_told(&workspace.scoregate.process.log()));
+    assert_eq!(Checks::connect(&gate.check_address()).status("svc", WRONG), 200);
+    assert_eq!(gate.scoregate.metric("scoregate_services_shadow"), 1.0);
+    assert_eq!(workspace.scoregate.metric("scoregate_workspace_services_shadow"), 1.0);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::credential::{self, Credential, CredentialHeaders};
 use crate::decision::{Decision, Denial, DenyReason, Finding, Permit, Refused, UndecidedReason, Verdict};
-use crate::key::{self, Keys, Peppers};
+use crate::key::{self, Found, Keys, Peppers};
 use crate::policy::{Access, Service};
 use crate::request::{RequestView, Trace};
 use crate::snapshot::Snapshot;
@@ -199,25 +199,20 @@ fn check_key(
     trace: &mut impl Trace,
 ) -> Result<Permit, Refused> {
     let text = credential.text();
-    let problem = key::check(text).err();
-    let slot = match problem {
-        Some(_) => None,
-        None => keys.matching(service.uid(), text),
-    };
-    let replaced = match (slot, &problem) {
-        (None, None) => keys.replaced(service.uid(), text),
-        _ => None,
-    };
-    trace.step("key", || match (slot, &problem, replaced) {
-        (Some(slot), ..) => format!("the {slot} key"),
-        (None, Some(problem), _) => format!("cannot be a key: {problem}"),
-        (None, None, Some(slot)) => format!("the key that was the {slot} one until it was replaced"),
-        (None, None, None) => "neither the primary nor the secondary key".to_owned(),
+    let found = key::check(text).map(|()| keys.find(service.uid(), text));
+    trace.step("key", || match found {
+        Ok(Found::Key(slot)) => format!("the {slot} key"),
+        Ok(Found::Replaced(slot)) => format!("the key that was the {slot} one until it was replaced"),
+        Ok(Found::Nothing) => "neither the primary nor the secondary key".to_owned(),
+        Err(problem) => format!("cannot be a key: {problem}"),
     });
-    match slot {
-        Some(slot) => Ok(Permit::key(slot)),
-        None if token::looks_like_token(text) => Err(DenyReason::WrongCredentialKind.into()),
-        None => Err(Refused { reason: DenyReason::UnknownKey, finding: replaced.map(Finding::ReplacedKey) }),
+    match found {
+        Ok(Found::Key(slot)) => Ok(Permit::key(slot)),
+        Ok(Found::Replaced(slot)) => {
+            Err(Refused { reason: DenyReason::UnknownKey, finding: Some(Finding::ReplacedKey(slot)) })
+        }
+        _ if token::looks_like_token(text) => Err(DenyReason::WrongCredentialKind.into()),
+        Ok(Found::Nothing) | Err(_) => Err(DenyReason::UnknownKey.into()),
     }
 }
 

@@ -350,13 +350,6 @@ impl HeldKey {
             let _ = self.replaced.set(replaced.clone());
         }
     }
-
-    fn has_replaced(&self, service: &ServiceUid, presented: &str) -> bool {
-        self.replaced.get().is_some_and(|replaced| {
-            let digest = replaced.pepper.digest_text(service.as_str(), presented);
-            digest.ct_eq(&replaced.digest).into()
-        })
-    }
 }
 
 /// A service's two keys.
@@ -384,30 +377,42 @@ impl Keys {
         self.secondary.succeed(&before.secondary);
     }
 
-    /// The slot that held the presented key, which is in neither, until it was replaced.
-    pub(crate) fn replaced(&self, service: &ServiceUid, presented: &str) -> Option<Slot> {
-        Slot::ALL.into_iter().find(|slot| self.slot(*slot).has_replaced(service, presented))
-    }
-
-    /// The slot that holds the presented key.
+    /// Where the presented key belongs.
     ///
-    /// INVARIANT: both slots are compared whatever the first comparison gave, each in constant time.
-    pub(crate) fn matching(&self, service: &ServiceUid, presented: &str) -> Option<Slot> {
+    /// INVARIANT: both slots are compared whatever the first comparison gave, each in constant time. What was replaced costs
+    /// no further digest, so that a wrong key takes no longer where there was one (unless the pepper is being changed).
+    pub(crate) fn find(&self, service: &ServiceUid, presented: &str) -> Found {
         let (primary, secondary) = (&self.primary.digest, &self.secondary.digest);
         let digest = primary.pepper.digest_text(service.as_str(), presented);
-        let second = if primary.pepper.id() == secondary.pepper.id() {
-            digest
-        } else {
-            secondary.pepper.digest_text(service.as_str(), presented)
+        let is_of = |held: &PepperedDigest| -> bool {
+            let digest = if held.pepper.id() == primary.pepper.id() {
+                digest
+            } else {
+                held.pepper.digest_text(service.as_str(), presented)
+            };
+            digest.ct_eq(&held.digest).into()
         };
-        let is_primary = digest.ct_eq(&primary.digest);
-        let is_secondary = second.ct_eq(&secondary.digest);
-        match (bool::from(is_primary), bool::from(is_secondary)) {
-            (true, _) => Some(Slot::Primary),
-            (_, true) => Some(Slot::Secondary),
-            _ => None,
+        match (is_of(primary), is_of(secondary)) {
+            (true, _) => Found::Key(Slot::Primary),
+            (_, true) => Found::Key(Slot::Secondary),
+            _ => {
+                let was =
+                    |slot: &Slot| self.slot(*slot).replaced.get().is_some_and(|replaced| is_of(replaced));
+                Slot::ALL.into_iter().find(was).map_or(Found::Nothing, Found::Replaced)
+            }
         }
     }
+}
+
+/// What a presented key is to a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The key in this slot.
+    Key(Slot),
+    /// The one that was in this slot until it was replaced. It opens nothing.
+    Replaced(Slot),
+    /// No key.
+    Nothing,
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod apply;
 mod audit;
 mod client;
 mod config;
@@ -9,6 +10,7 @@ mod explain;
 mod gate;
 mod key;
 mod output;
+mod policy;
 mod principal;
 mod reset_owner;
 mod serve;
@@ -32,7 +34,7 @@ pub use exit::CliError;
 /// Decides, for every call to a model web service, whether the caller may score it.
 ///
 /// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused by the workspace; 4 done, but not confirmed by every gate in
-/// time; 64 wrong configuration.
+/// time; 5 different (`diff`); 64 wrong configuration, or a wrong policy file.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
@@ -95,10 +97,17 @@ enum Command {
     /// Manage who may use the workspace
     #[command(subcommand)]
     Principal(principal::PrincipalCommand),
+    /// Make the services of a workspace what YAML files say; a second time nothing changes
+    Apply(apply::ApplyArgs),
+    /// Show what `apply` would do: exit code 0 where that is nothing, 5 where it is something
+    Diff(apply::DiffArgs),
     /// Show who changed what, when and from where, newest first
     Audit(audit::AuditArgs),
     /// Show step by step how a gate decides a request
     Explain(explain::ExplainArgs),
+    /// Check and write policy files, for gates without a workspace
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Check configuration without starting anything
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -135,6 +144,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Token(command) => remote(command.run(&global)),
         Command::SigningKey(command) => remote(command.run()),
         Command::Principal(command) => remote(command.run()),
+        Command::Policy(command) => policy::run(&command),
+        Command::Apply(args) => remote(args.run()),
+        Command::Diff(args) => remote(args.run()),
         Command::Audit(args) => remote(args.run()),
         Command::Explain(args) => remote(args.run()),
     };

@@ -12,7 +12,7 @@ mod validate;
 pub use secrets::{DataDir, DataDirError, write_secret};
 pub use shape::{LogFormat, Retention, Shape, Time};
 pub use sources::{ENVIRONMENT_PREFIX, Sources};
-pub(crate) use validate::{DATABASE, is_base_url, without_user};
+pub(crate) use validate::{DATABASE, is_base_url, pepper_file, policy_key_file, without_user};
 pub use validate::{Embedded, gate, log_and_shutdown, workspace, workspace_as_it_is, workspace_rehearsal};
 
 use std::collections::HashMap;
@@ -26,6 +26,7 @@ use secrecy::SecretString;
 
 use crate::gate::PolicySource;
 use crate::listen::{ListenAddress, PeerAddress, SocketAccess};
+use crate::policy_file::{FileError, FixedPolicy};
 use crate::statement::{PolicyKey, TrustedPolicyKeys};
 use crate::tls::{ClientFiles, ClientTls, ServerTls, TlsError};
 
@@ -38,6 +39,8 @@ pub struct GateConfig {
     pub ext_authz_listen: Vec<ListenAddress>,
     /// Metrics, `/livez`, `/readyz`, gRPC health.
     pub admin_listen: ListenAddress,
+    /// Policy of a file: there is no workspace, and what concerns one is not used.
+    pub fixed_policy: Option<FixedPolicy>,
     /// The workspace's policy feed.
     pub feed: PeerAddress,
     /// Bearer of a gate principal; `None` where a certificate says who this is.
@@ -266,6 +269,9 @@ pub enum Problem {
          trusted"
     )]
     InsecureSource(Box<PolicySource>),
+    /// A policy file that cannot be used.
+    #[error(transparent)]
+    PolicyFile(FileError),
     /// A file that holds a secret cannot be used.
     #[error("the file `{}` {problem}", path.display())]
     SecretFile {

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod http_server;
 pub mod listen;
 pub mod metrics;
+pub mod policy_file;
 pub mod policy_wire;
 pub mod proto;
 mod random;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use prost::Message;
 use scoregate_authz::{
     AuthMode, ComputeType, DigestDocument, Entry, EntryChange, EntryId, Item, Peppers, PolicyDocument,
-    Service, VerificationKey,
+    Service, ServiceName, ServiceUid, VerificationKey,
 };
 
 use crate::proto::scoregate::policy::v1 as wire;
@@ -82,6 +82,47 @@ pub fn to_wire(entry: &Entry) -> wire::Entry {
 /// field that has its default value.
 fn decode_known<M: Message + Default>(content: &[u8]) -> Option<M> {
     M::decode(content).ok().filter(|message| message.encoded_len() == content.len())
+}
+
+/// Writes the policy of a service.
+pub(crate) fn service_entry(
+    uid: &ServiceUid,
+    name: &ServiceName,
+    policy: &wire::ServicePolicy,
+) -> wire::Entry {
+    wire::Entry {
+        kind: wire::EntryKind::Service.into(),
+        id: uid.to_string(),
+        name: name.to_string(),
+        content: policy.encode_to_vec(),
+        deleted: false,
+    }
+}
+
+/// Writes a verification key.
+pub(crate) fn verification_key_entry(id: &str, key: &wire::VerificationKey) -> wire::Entry {
+    wire::Entry {
+        kind: wire::EntryKind::VerificationKey.into(),
+        id: id.to_owned(),
+        name: String::new(),
+        content: key.encode_to_vec(),
+        deleted: false,
+    }
+}
+
+pub(crate) fn compute_type(compute_type: ComputeType) -> wire::ComputeType {
+    match compute_type {
+        ComputeType::Aks => wire::ComputeType::Aks,
+        ComputeType::Aci => wire::ComputeType::Aci,
+    }
+}
+
+pub(crate) fn auth_mode(mode: AuthMode) -> wire::AuthMode {
+    match mode {
+        AuthMode::Disabled => wire::AuthMode::Disabled,
+        AuthMode::Key => wire::AuthMode::Key,
+        AuthMode::Token => wire::AuthMode::Token,
+    }
 }
 
 fn verification_key(entry: &wire::Entry) -> Item {

@@ -175,6 +175,12 @@ impl TrustedPolicyKeys {
         (!keys.is_empty()).then_some(Self(keys))
     }
 
+    /// For a gate without a workspace: no statement is believed.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(HashMap::new())
+    }
+
     /// Their ids.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)

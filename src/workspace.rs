@@ -85,6 +85,7 @@ pub use gates::{GateNack, GateStatus, Presence};
 pub use issues::{Issue, IssueCount, IssueEvent, PrincipalIssues, ServiceIssues};
 pub use keyring::KeyringError;
 pub use opening::OpenError;
+pub(crate) use services::MAX_PLACES;
 pub use sessions::Session;
 pub use signer::SigningError;
 pub use signing_keys::{SigningKeyState, SigningKeyStatus};

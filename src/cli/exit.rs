@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use super::serve::ServeError;
 use crate::config::ConfigError;
+use crate::policy_file::FileError;
 use crate::workspace::{BackupError, RestoreError};
 
 /// Exit codes, beside 0 for what was done and `clap`'s 2 for a wrong command line.
@@ -18,7 +19,9 @@ pub(super) enum Exit {
     Refused,
     /// 4: it was done, but not every gate confirmed in time that it enforces it.
     NotEnforced,
-    /// 64: the configuration is wrong (`EX_USAGE` of `sysexits.h`).
+    /// 5: what was compared is different.
+    Different,
+    /// 64: the configuration is wrong (`EX_USAGE` of `sysexits.h`), or a policy file is.
     Configuration,
 }
 
@@ -30,6 +33,7 @@ impl Exit {
             Self::Failure => 1,
             Self::Refused => 3,
             Self::NotEnforced => 4,
+            Self::Different => 5,
             Self::Configuration => 64,
         }
     }
@@ -183,6 +187,23 @@ pub enum CliError {
     /// It was done, but not confirmed by every gate.
     #[error("not confirmed by every gate: {0}")]
     NotEnforced(String),
+    /// A policy file that cannot be used. Nothing was done.
+    #[error(transparent)]
+    PolicyFile(#[from] FileError),
+    /// The workspace is not as the files say. No failure: the answer to a question.
+    #[error("the workspace is not as the files say")]
+    Different,
+    /// Some of many changes were done.
+    #[error("stopped: of {all} changes, {left} are not done, or not known to be done; they are listed above")]
+    Unfinished {
+        /// How many are left.
+        left: usize,
+        /// How many there were.
+        all: usize,
+        /// What stopped it.
+        #[source]
+        source: Box<CliError>,
+    },
     /// The output cannot be written.
     #[error("cannot write the output")]
     Output(#[from] io::Error),
@@ -212,10 +233,13 @@ impl CliError {
             | Self::NoPlace { .. }
             | Self::NoCredential
             | Self::OddCredential
+            | Self::PolicyFile(_)
             | Self::CaFile { .. }
             | Self::IdentityFiles { .. } => Exit::Configuration,
             Self::Unauthenticated | Self::NoName(_) | Self::Refused { .. } => Exit::Refused,
             Self::NotEnforced(_) => Exit::NotEnforced,
+            Self::Different => Exit::Different,
+            Self::Unfinished { source, .. } => source.exit(),
             Self::Serve(_)
             | Self::Backup(_)
             | Self::Restore(_)
@@ -252,6 +276,9 @@ impl CliError {
     #[must_use]
     #[expect(clippy::print_stderr, reason = "this is the one place where a command's error is shown")]
     pub(super) fn report(&self) -> ExitCode {
+        if matches!(self, Self::Different) {
+            return self.exit().into();
+        }
         let causes = std::iter::successors(self.source(), |error| (*error).source());
         let causes: String = causes.map(|cause| format!("\n  because: {cause}")).collect();
         eprintln!("error: {self}{causes}");
@@ -265,7 +292,13 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_of_the_readme() {
-        let all = [(Exit::Failure, 1), (Exit::Refused, 3), (Exit::NotEnforced, 4), (Exit::Configuration, 64)];
+        let all = [
+            (Exit::Failure, 1),
+            (Exit::Refused, 3),
+            (Exit::NotEnforced, 4),
+            (Exit::Different, 5),
+            (Exit::Configuration, 64),
+        ];
         for (exit, code) in all {
             assert_eq!(exit.code(), code, "{exit:?}");
         }

@@ -25,6 +25,9 @@ pub(super) struct GateArgs {
     serve: ServeArgs,
     #[command(flatten)]
     gate: GateFlags,
+    /// Policy file (YAML), followed when it changes: a gate without a workspace
+    #[arg(long, value_name = "FILE")]
+    policy: Option<String>,
     /// Address of the workspace's policy feed [default: 127.0.0.1:9193]
     #[arg(long, value_name = "ADDR")]
     feed: Option<String>,
@@ -70,6 +73,7 @@ pub(super) fn run(global: &GlobalArgs, args: &GateArgs) -> Result<ExitCode, Serv
     let loaded = load(global, |sources| {
         args.gate
             .apply(args.serve.apply(sources))
+            .flag("--policy", "gate.policy_file", args.policy.clone())
             .flag("--feed", "gate.feed", args.feed.clone())
             .flag("--credential-file", "gate.credential_file", args.credential_file.clone())
             .flag("--pepper-file", "gate.pepper_files", list(&args.pepper_file))
@@ -78,7 +82,11 @@ pub(super) fn run(global: &GlobalArgs, args: &GateArgs) -> Result<ExitCode, Serv
             .flag("--peer-listen", "gate.peer_listen", args.peer_listen.clone())
     })?;
     let config = config::gate(&loaded.shape, &loaded.sources, &loaded.data_dir, None)?;
-    let data_dir = DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?;
+    // With a file for policy there is nothing to keep.
+    let data_dir = match &config.fixed_policy {
+        Some(_) => None,
+        None => Some(DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from)?),
+    };
     let code = Process::run(&loaded.process, async |process: Process| {
         let admin = Listener::bind(&config.admin_listen).await?;
         let listeners = bind(&config).await?;

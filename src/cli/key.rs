@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
-use scoregate_authz::{ServiceName, Slot};
+use scoregate_authz::{Pepper, Peppers, PlainKey, ServiceName, ServiceUid, Slot};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::client::{Client, Content};
 use super::connection::{ConnectionArgs, read_secret};
 use super::exit::CliError;
-use super::output::{self, items, text};
+use super::output::{self, items, say, text};
 use super::wait::WaitArgs;
+use crate::config;
+use crate::policy_file::Digest;
 
 /// Commands about keys.
 #[derive(Debug, Subcommand)]
@@ -25,6 +27,8 @@ pub(super) enum KeyCommand {
     List(ListArgs),
     /// Replace one key, and wait until every gate refuses the old one; the other key works throughout
     Regenerate(RegenerateArgs),
+    /// Make the entry of a policy file from a key on standard input; no workspace is asked
+    Hash(HashArgs),
 }
 
 impl KeyCommand {
@@ -38,6 +42,7 @@ impl KeyCommand {
             Self::Show(args) => args.run().await,
             Self::List(args) => args.run().await,
             Self::Regenerate(args) => args.run().await,
+            Self::Hash(args) => args.run(),
         }
     }
 }
@@ -75,6 +80,16 @@ pub(super) struct RegenerateArgs {
     wait: WaitArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
+}
+
+/// Flags of `key hash`.
+#[derive(Debug, Args)]
+pub(super) struct HashArgs {
+    /// The service's uid; in a policy file its name, unless the file says another
+    uid: ServiceUid,
+    /// File with the pepper, which the gate needs too
+    #[arg(long, value_name = "FILE")]
+    pepper_file: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -181,6 +196,31 @@ impl RegenerateArgs {
             writeln!(out, "show it with: scoregate key show {name}")
         })
     }
+}
+
+impl HashArgs {
+    fn run(self) -> Result<(), CliError> {
+        let pepper = pepper(&self.pepper_file)?;
+        let text = read_value(Path::new("-"))?;
+        let refused = |rule| CliError::failed(format!("what standard input holds is no key: {rule}"));
+        let key = PlainKey::choose(&text).map_err(refused)?;
+        let entry = Digest::new(pepper.digest(&self.uid, &key).as_bytes(), pepper.id());
+        say(&entry.to_string());
+        Ok(())
+    }
+}
+
+fn pepper(path: &Path) -> Result<Pepper, CliError> {
+    config::pepper_file(path).map_err(|problem| CliError::failed(problem.to_string()))
+}
+
+/// The peppers of files; `None` where there is no file.
+///
+/// # Errors
+/// A file cannot be read, or holds no pepper.
+pub(super) fn peppers(paths: &[PathBuf]) -> Result<Option<Peppers>, CliError> {
+    let all: Vec<_> = paths.iter().map(|path| pepper(path)).collect::<Result<_, _>>()?;
+    Ok(Peppers::new(all).ok())
 }
 
 /// The new key, without the line break at its end.

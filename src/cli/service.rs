@@ -313,7 +313,10 @@ impl IssuesArgs {
 }
 
 /// All pages.
-async fn all_services(client: &Client, compute_type: Option<ComputeType>) -> Result<Vec<Value>, CliError> {
+pub(super) async fn all_services(
+    client: &Client,
+    compute_type: Option<ComputeType>,
+) -> Result<Vec<Value>, CliError> {
     let mut query = vec![("count".to_owned(), "500".to_owned())];
     query.extend(compute_type.map(|compute| ("computeType".to_owned(), compute.to_string())));
     let mut services = Vec::new();

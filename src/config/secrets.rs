@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use aws_lc_rs::rand;
-use scoregate_authz::Pepper;
+use scoregate_authz::{PEPPER_MIN_LENGTH, Pepper, Peppers};
 use zeroize::Zeroizing;
 
 use super::{MasterKeys, Problem};
@@ -147,6 +147,13 @@ pub(super) fn read_or_make_secret(
         write_secret(path, &secret).map_err(|error| problem(error.to_string()))?;
     }
     Ok(secret)
+}
+
+/// Peppers for a gate that has none: no digest in any policy is under them.
+pub(super) fn peppers_of_nobody() -> Result<Peppers, Problem> {
+    let mut secret = Zeroizing::new([0_u8; PEPPER_MIN_LENGTH]);
+    rand::fill(&mut *secret).map_err(|_| Problem::Form("there are no random numbers".to_owned()))?;
+    Ok(Peppers::of_nobody(&secret))
 }
 
 pub(super) fn pepper(secret: &str) -> Result<Pepper, String> {

@@ -104,6 +104,8 @@ pub struct Gate {
     pub socket_group: Option<u32>,
     /// Nothing is decided by policy that was confirmed longer ago.
     pub max_policy_age: Retention,
+    /// In place of a workspace.
+    pub policy_file: Option<String>,
     /// By default the number of cores.
     pub workers: Option<usize>,
     #[serde(with = "TargetSourceShape")]
@@ -138,6 +140,7 @@ impl Default for Gate {
             socket_mode: "0660".to_owned(),
             socket_group: None,
             max_policy_age: Retention::days(1),
+            policy_file: None,
             workers: None,
             target: TargetSource::ContextExtensions,
             ports: PortRule::Any,

@@ -12,6 +12,9 @@ use super::{ConfigError, Problem};
 /// Service named `scoregate`.
 pub const ENVIRONMENT_PREFIX: &str = "SCOREGATE__";
 
+/// The origin of what nobody said.
+const DEFAULT: &str = "default";
+
 /// Keys that hold lists; in the environment their items are separated by commas.
 const LISTS: [&str; 10] = [
     "gate.ext_authz_listen",
@@ -114,6 +117,11 @@ impl Sources {
         ConfigError::Key { key: key.to_owned(), origin: self.origin(key), problem }
     }
 
+    /// Whether somebody said something of a key.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        self.origin(key) != DEFAULT
+    }
+
     fn origin(&self, key: &str) -> String {
         let variable = format!("{ENVIRONMENT_PREFIX}{}", key.to_uppercase().replace('.', "__"));
         let flag = self.flags.iter().find(|flag| flag.key == key);
@@ -122,7 +130,7 @@ impl Sources {
             (Some(flag), _, _) => format!("flag `{}`", flag.name),
             (_, Some(variable), _) => format!("environment variable `{variable}`"),
             (_, _, Some(path)) if self.file_has(path, key) => format!("file `{}`", path.display()),
-            _ => "default".to_owned(),
+            _ => DEFAULT.to_owned(),
         }
     }
 

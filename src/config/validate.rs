@@ -10,7 +10,9 @@ use secrecy::SecretString;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use zeroize::Zeroizing;
 
-use super::secrets::{FirstStart, master_keys, pepper, random_secret, read_or_make_secret, read_secret};
+use super::secrets::{
+    FirstStart, master_keys, pepper, peppers_of_nobody, random_secret, read_or_make_secret, read_secret,
+};
 use super::shape::{Retention, Shape, Time};
 use super::tls::{self, Certificates, Table};
 use super::{
@@ -19,6 +21,7 @@ use super::{
 };
 use crate::gate::PolicySource;
 use crate::listen::{ListenAddress, PeerAddress, SocketAccess};
+use crate::policy_file::{FixedPolicy, Seen};
 use crate::statement::{PolicyKey, PolicyPublicKey, TrustedPolicyKeys};
 use crate::tls::ServerTls;
 
@@ -80,25 +83,28 @@ pub fn gate(
     embedded: Option<Embedded>,
 ) -> Result<GateConfig, ConfigError> {
     let gate = &shape.gate;
-    let (credential, peppers, policy_keys) = match embedded {
-        Some(Embedded { credential, pepper, policy_key }) => {
-            (Some(credential), vec![pepper], vec![policy_key])
+    let fixed = match (&gate.policy_file, embedded.is_some()) {
+        (None, _) => None,
+        (Some(_), true) => {
+            let problem = "is for a gate by itself (`scoregate gate`), and here is a workspace";
+            return Err(sources.error(POLICY_FILE, Problem::Form(problem.to_owned())));
         }
-        None => {
-            let credential = gate_credential(shape, sources)?;
-            (credential, gate_peppers(shape, sources)?, gate_policy_keys(shape, sources)?)
-        }
+        (Some(path), false) => Some(Path::new(path)),
     };
-    let peppers = Peppers::new(peppers).map_err(|_| {
-        let missing =
-            Problem::Missing("a file with the pepper of the workspace, see `pepper` in its data directory");
-        sources.error("gate.pepper_files", missing)
-    })?;
-    let policy_keys = TrustedPolicyKeys::new(policy_keys).ok_or_else(|| {
-        let missing =
-            "a file with the public policy key, see `policy-key.pub` in the workspace's data directory";
-        sources.error("gate.policy_key_files", Problem::Missing(missing))
-    })?;
+    let secrets = match (fixed, embedded) {
+        (Some(_), _) => secrets_of_a_fixed_gate(shape, sources)?,
+        (None, Some(embedded)) => GateSecrets {
+            credential: Some(embedded.credential),
+            peppers: some_pepper(sources, vec![embedded.pepper])?,
+            policy_keys: some_policy_key(sources, vec![embedded.policy_key])?,
+        },
+        (None, None) => GateSecrets {
+            credential: gate_credential(shape, sources)?,
+            peppers: some_pepper(sources, gate_peppers(shape, sources)?)?,
+            policy_keys: some_policy_key(sources, gate_policy_keys(shape, sources)?)?,
+        },
+    };
+    let GateSecrets { credential, peppers, policy_keys } = secrets;
     let workers = match gate.workers {
         Some(workers) => number(sources, "gate.workers", workers, 1..=1024)?,
         None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -122,6 +128,7 @@ pub fn gate(
         name: gate_name(shape, sources)?,
         ext_authz_listen: check_ports(shape, &check, tls.as_ref())?,
         admin_listen: admin.listen("admin.listen", &shape.admin.listen, admin_tls.as_ref())?,
+        fixed_policy: fixed.map(|path| fixed_policy(sources, path, &peppers)).transpose()?,
         feed: feed_address(shape, sources, feed_tls.is_some())?,
         credential,
         data_dir: data_dir.to_owned(),
@@ -155,6 +162,60 @@ pub fn gate(
         max_connection_age: (!age.is_zero()).then_some(age),
         reflection: gate.reflection,
     })
+}
+
+/// What a gate proves itself with, and proves others by.
+struct GateSecrets {
+    credential: Option<SecretString>,
+    peppers: Peppers,
+    policy_keys: TrustedPolicyKeys,
+}
+
+const POLICY_FILE: &str = "gate.policy_file";
+
+/// A workspace and a file cannot both say what the policy is.
+fn secrets_of_a_fixed_gate(shape: &Shape, sources: &Sources) -> Result<GateSecrets, ConfigError> {
+    let of_a_workspace = [
+        "gate.feed",
+        "gate.credential_file",
+        "gate.policy_key_files",
+        "gate.policy_sources",
+        "gate.peer_listen",
+        "gate.max_policy_age",
+        "gate.feed_tls.ca_file",
+        "gate.feed_tls.certificate_file",
+        "gate.source_tls.ca_file",
+        "gate.source_tls.certificate_file",
+        "gate.peer_tls.certificate_file",
+    ];
+    if let Some(key) = of_a_workspace.into_iter().find(|key| sources.is_set(key)) {
+        let problem = "is for a gate with a workspace, and `gate.policy_file` (--policy) is set too: leave one of them out";
+        return Err(sources.error(key, Problem::Form(problem.to_owned())));
+    }
+    let peppers = gate_peppers(shape, sources)?;
+    let peppers = match Peppers::new(peppers) {
+        Ok(peppers) => peppers,
+        // No service need have keys.
+        Err(_) => peppers_of_nobody().map_err(|problem| sources.error("gate.pepper_files", problem))?,
+    };
+    let policy_keys = TrustedPolicyKeys::none();
+    Ok(GateSecrets { credential: None, peppers, policy_keys })
+}
+
+fn fixed_policy(sources: &Sources, path: &Path, peppers: &Peppers) -> Result<FixedPolicy, ConfigError> {
+    FixedPolicy::read(path, 1, peppers, &mut Seen::default())
+        .map_err(|error| sources.error(POLICY_FILE, Problem::PolicyFile(error)))
+}
+
+fn some_pepper(sources: &Sources, peppers: Vec<Pepper>) -> Result<Peppers, ConfigError> {
+    let missing = "a file with the pepper of the workspace, see `pepper` in its data directory";
+    Peppers::new(peppers).map_err(|_| sources.error("gate.pepper_files", Problem::Missing(missing)))
+}
+
+fn some_policy_key(sources: &Sources, keys: Vec<PolicyPublicKey>) -> Result<TrustedPolicyKeys, ConfigError> {
+    let missing = "a file with the public policy key, see `policy-key.pub` in the workspace's data directory";
+    TrustedPolicyKeys::new(keys)
+        .ok_or_else(|| sources.error("gate.policy_key_files", Problem::Missing(missing)))
 }
 
 fn feed_address(shape: &Shape, sources: &Sources, has_tls: bool) -> Result<PeerAddress, ConfigError> {
@@ -211,23 +272,24 @@ fn gate_credential(shape: &Shape, sources: &Sources) -> Result<Option<SecretStri
 
 fn gate_peppers(shape: &Shape, sources: &Sources) -> Result<Vec<Pepper>, ConfigError> {
     const KEY: &str = "gate.pepper_files";
-    let read = |path: &String| {
-        let path = Path::new(path);
-        let secret = read_secret(path).map_err(|problem| sources.error(KEY, problem))?;
-        pepper(&secret).map_err(|problem| sources.error(KEY, secret_file(path, &problem)))
-    };
+    let read = |path: &String| pepper_file(Path::new(path)).map_err(|problem| sources.error(KEY, problem));
     shape.gate.pepper_files.iter().map(read).collect()
 }
 
 fn gate_policy_keys(shape: &Shape, sources: &Sources) -> Result<Vec<PolicyPublicKey>, ConfigError> {
     const KEY: &str = "gate.policy_key_files";
-    let read = |path: &String| {
-        let path = Path::new(path);
-        let text = read_secret(path).map_err(|problem| sources.error(KEY, problem))?;
-        let key = PolicyPublicKey::from_pem(&text);
-        key.map_err(|error| sources.error(KEY, file_problem(path, error.to_string())))
-    };
+    let read =
+        |path: &String| policy_key_file(Path::new(path)).map_err(|problem| sources.error(KEY, problem));
     shape.gate.policy_key_files.iter().map(read).collect()
+}
+
+/// The public policy key in a file.
+///
+/// # Errors
+/// It cannot be read, or holds none.
+pub(crate) fn policy_key_file(path: &Path) -> Result<PolicyPublicKey, Problem> {
+    let text = read_secret(path)?;
+    PolicyPublicKey::from_pem(&text).map_err(|error| file_problem(path, error.to_string()))
 }
 
 fn policy_sources(shape: &Shape, sources: &Sources) -> Result<Vec<PolicySource>, ConfigError> {
@@ -263,6 +325,15 @@ fn max_policy_age(shape: &Shape, sources: &Sources) -> Result<Option<Duration>, 
     let range = Duration::from_secs(60)..=Duration::from_secs(3660 * 24 * 3600);
     let Retention(age) = shape.gate.max_policy_age;
     age.map(|age| within(sources, KEY, Time(age), range)).transpose()
+}
+
+/// The pepper in a file.
+///
+/// # Errors
+/// It cannot be read, or holds none.
+pub(crate) fn pepper_file(path: &Path) -> Result<Pepper, Problem> {
+    let secret = read_secret(path)?;
+    pepper(&secret).map_err(|problem| file_problem(path, problem))
 }
 
 /// What a workspace needs. Secrets that no key points to are made in the data directory at the first start.

@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use scoregate_authz::{Snapshot, Version};
+use scoregate_authz::{Peppers, Snapshot, Version};
 
 use super::keeper::Trust;
 use super::record::{self, Kind, Records};
@@ -242,17 +242,13 @@ impl Disk {
         trust: &Trust,
         high_water: Option<&HighWater>,
     ) -> Result<Option<Proven>, StateError> {
-        let Some(state) = self.read_snapshot(trust)? else {
+        let Some(state) = self.read_snapshot(&trust.peppers)? else {
             return high_water.map_or(Ok(None), |mark| Err(StateError::Missing(mark.version())));
         };
         let (snapshot, statement) = self.read_log(state, trust)?;
         let (version, keys) = (snapshot.version(), &trust.policy_keys);
-        if let Some(mark) = high_water.filter(|mark| snapshot.workspace() != mark.workspace) {
-            let found = snapshot.workspace().to_owned();
-            return Err(StateError::ForeignWorkspace { found, ours: mark.workspace.clone() });
-        }
-        if let Some(mark) = high_water.filter(|mark| version < mark.version()) {
-            return Err(StateError::Older { found: version, acknowledged: mark.version() });
+        if let Some(mark) = high_water {
+            check_mark(&snapshot, mark)?;
         }
         // What confirmed it last, if that is about the same.
         let confirmed = high_water.filter(|mark| mark.version() == version);
@@ -264,27 +260,35 @@ impl Disk {
             .map_err(|source| StateError::Unproven { version, source })
     }
 
-    fn read_snapshot(&mut self, trust: &Trust) -> Result<Option<Unchecked>, StateError> {
+    fn read_snapshot(&mut self, peppers: &Peppers) -> Result<Option<Unchecked>, StateError> {
         let file = Kind::Snapshot.file_name();
         let Some(mut records) = Records::open(&self.directory, Kind::Snapshot, self.owner)? else {
             return Ok(None);
         };
         let assembly = assemble(&mut records)?;
         self.snapshot_bytes = records.position();
-        let built = assembly.build(&trust.peppers);
+        let built = assembly.build(peppers);
         built.map(Some).map_err(|source| StateError::Refused { file, source })
     }
 
-    /// Follows the log. A record at its end that is not all there was never acknowledged, and is cut off; a change that
-    /// the snapshot has already was left by a process that ended between writing the one and emptying the other.
-    fn read_log(
-        &mut self,
+    /// Follows the log, and goes on with it.
+    fn read_log(&mut self, state: Unchecked, trust: &Trust) -> Result<Unchecked, StateError> {
+        let Some(followed) = self.follow_log(state.clone(), &trust.peppers)? else { return Ok(state) };
+        let log = Log::reopen(&self.directory, Kind::Changes, followed.bytes, followed.changes);
+        self.log = Some(log.map_err(|source| StateError::Io { file: Kind::Changes.file_name(), source })?);
+        Ok(followed.state)
+    }
+
+    /// A record at the end of the log that is not all there was never acknowledged, and is left out; a change that the
+    /// snapshot has already was left by a process that ended between writing the one and emptying the other.
+    fn follow_log(
+        &self,
         (mut snapshot, mut statement): Unchecked,
-        trust: &Trust,
-    ) -> Result<Unchecked, StateError> {
+        peppers: &Peppers,
+    ) -> Result<Option<Followed>, StateError> {
         let file = Kind::Changes.file_name();
         let Some(mut records) = Records::open(&self.directory, Kind::Changes, self.owner)? else {
-            return Ok((snapshot, statement));
+            return Ok(None);
         };
         let mut changes = 0;
         loop {
@@ -292,7 +296,7 @@ impl Disk {
                 Ok(Some(change)) => change,
                 Ok(None) => break,
                 Err(StateError::Truncated { .. }) => {
-                    tracing::warn!("the last record of `{file}` is not complete and was cut off");
+                    tracing::warn!("the last record of `{file}` is not complete and is left out");
                     break;
                 }
                 Err(error) => return Err(error),
@@ -300,13 +304,11 @@ impl Disk {
             changes += 1;
             if state::leads_to(&change) > snapshot.version() {
                 statement.clone_from(&change.statement);
-                snapshot = state::follow(&snapshot, change, &trust.peppers)
+                snapshot = state::follow(&snapshot, change, peppers)
                     .map_err(|source| StateError::Refused { file, source })?;
             }
         }
-        let log = Log::reopen(&self.directory, Kind::Changes, records.position(), changes);
-        self.log = Some(log.map_err(|source| StateError::Io { file, source })?);
-        Ok((snapshot, statement))
+        Ok(Some(Followed { state: (snapshot, statement), bytes: records.position(), changes }))
     }
 
     /// Keeps a complete snapshot. Durable when it returns.
@@ -363,7 +365,47 @@ impl Disk {
 }
 
 /// A snapshot with the statement that came with it, which nobody has looked at.
-type Unchecked = (Snapshot, Option<wire::Statement>);
+pub(crate) type Unchecked = (Snapshot, Option<wire::Statement>);
+
+/// Where a log led.
+struct Followed {
+    state: Unchecked,
+    /// To the end of its last complete record.
+    bytes: u64,
+    changes: u64,
+}
+
+/// The mark outlives what is beside it.
+fn check_mark(snapshot: &Snapshot, mark: &HighWater) -> Result<(), StateError> {
+    if snapshot.workspace() != mark.workspace {
+        let found = snapshot.workspace().to_owned();
+        return Err(StateError::ForeignWorkspace { found, ours: mark.workspace.clone() });
+    }
+    if snapshot.version() < mark.version() {
+        return Err(StateError::Older { found: snapshot.version(), acknowledged: mark.version() });
+    }
+    Ok(())
+}
+
+/// The state in a gate's directory, where nothing is changed: the gate may be running. `None` where there is none. Whether
+/// it is proven is for the caller to see.
+pub(crate) fn look(directory: &Path, peppers: &Peppers) -> Result<Option<Unchecked>, StateError> {
+    let file = Kind::Snapshot.file_name();
+    let owner = std::fs::metadata(directory).map_err(|source| StateError::Io { file, source })?.uid();
+    let mut disk = Disk { directory: directory.to_owned(), owner, log: None, marks: None, snapshot_bytes: 0 };
+    let mark = disk.read_high_water()?;
+    let Some(state) = disk.read_snapshot(peppers)? else {
+        return mark.map_or(Ok(None), |mark| Err(StateError::Missing(mark.version())));
+    };
+    let (snapshot, statement) = match disk.follow_log(state.clone(), peppers)? {
+        Some(followed) => followed.state,
+        None => state,
+    };
+    if let Some(mark) = &mark {
+        check_mark(&snapshot, mark)?;
+    }
+    Ok(Some((snapshot, statement)))
+}
 
 /// The complete snapshot that these records are.
 fn assemble(records: &mut Records) -> Result<Assembly, StateError> {

@@ -394,7 +394,7 @@ mod tests {
             credential: bearer(&"secret".into()),
             keeper: Arc::new(Keeper::new(disk, trust(), metrics.policy)),
             usage: Arc::new(Usage::new(Arc::default(), metrics.uses)),
-            metrics: metrics.feed,
+            metrics: FeedMetrics::register(&Metrics::default(), Arc::new(SystemClock)),
             silence: Duration::from_millis(100),
         }
     }

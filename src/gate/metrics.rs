@@ -17,14 +17,12 @@ use scoregate_authz::{
 use crate::clock::Clock;
 use crate::metrics::{AtomicHistogram, Metrics, OF_CHANGES, OF_CHECKS};
 
-/// All metrics of a gate.
+/// What every gate counts, wherever its policy is from.
 #[derive(Debug, Clone)]
 pub(crate) struct GateMetrics {
     pub(crate) checks: CheckMetrics,
     pub(crate) uses: UseMetrics,
     pub(crate) policy: PolicyMetrics,
-    pub(crate) feed: FeedMetrics,
-    pub(crate) sources: SourceMetrics,
     /// Open connections to the check port.
     pub(crate) connections: Gauge,
 }
@@ -37,9 +35,7 @@ impl GateMetrics {
             Self {
                 checks: CheckMetrics::register(registry),
                 uses: UseMetrics::register(registry),
-                feed: FeedMetrics::register(registry, Arc::clone(&clock)),
                 policy: PolicyMetrics::register(registry, clock),
-                sources: SourceMetrics::register(registry),
                 connections,
             }
         })
@@ -245,7 +241,7 @@ impl PolicyMetrics {
         registry.register("snapshot_revision", "Revision of the snapshot in force", this.revision.clone());
         registry.register(
             "snapshot_age_seconds",
-            "Time since the workspace last confirmed the snapshot in force; NaN without one",
+            "Time since the workspace, or the policy file, last confirmed the snapshot in force; NaN without one",
             this.age.clone(),
         );
         registry.register(
@@ -323,7 +319,7 @@ pub(crate) struct FeedMetrics {
 }
 
 impl FeedMetrics {
-    fn register(registry: &mut Registry, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn register(metrics: &Metrics, clock: Arc<dyn Clock>) -> Self {
         let this = Self {
             connected: Gauge::default(),
             refused: Counter::default(),
@@ -332,19 +328,21 @@ impl FeedMetrics {
             clock_skew: Gauge::default(),
             clock,
         };
-        registry.register("feed_connected", "1 while the policy feed is connected", this.connected.clone());
-        registry.register("feed_refused", "Snapshots and changes that were refused", this.refused.clone());
-        registry.register("feed_reconnects", "Times the feed was connected anew", this.reconnects.clone());
-        registry.register(
-            "change_applied_seconds",
-            "Time from the commit of a change, by the workspace's clock, to its being in force and on disk, by the gate's",
-            this.change_applied.clone(),
-        );
-        registry.register(
-            "clock_skew_seconds",
-            "The gate's clock less the workspace's, and the way of a message between them; 0 before the first",
-            this.clock_skew.clone(),
-        );
+        metrics.register(|registry| {
+            registry.register("feed_connected", "1 while the policy feed is connected", this.connected.clone());
+            registry.register("feed_refused", "Snapshots and changes that were refused", this.refused.clone());
+            registry.register("feed_reconnects", "Times the feed was connected anew", this.reconnects.clone());
+            registry.register(
+                "change_applied_seconds",
+                "Time from the commit of a change, by the workspace's clock, to its being in force and on disk, by the gate's",
+                this.change_applied.clone(),
+            );
+            registry.register(
+                "clock_skew_seconds",
+                "The gate's clock less the workspace's, and the way of a message between them; 0 before the first",
+                this.clock_skew.clone(),
+            );
+        });
         this
     }
 
@@ -396,7 +394,7 @@ pub(crate) struct SourceMetrics {
 }
 
 impl SourceMetrics {
-    fn register(registry: &mut Registry) -> Self {
+    pub(crate) fn register(metrics: &Metrics) -> Self {
         let family = Family::<OutcomeLabel, Counter>::default();
         let counter = |outcome| family.get_or_create_owned(&OutcomeLabel { outcome });
         let this = Self {
@@ -406,11 +404,8 @@ impl SourceMetrics {
             refused: counter("refused"),
             failed: counter("failed"),
         };
-        registry.register(
-            "policy_source_reads",
-            "Times that a source of policy beside the feed was read, by what came of it",
-            family,
-        );
+        let help = "Times that a source of policy beside the feed was read, by what came of it";
+        metrics.register(|registry| registry.register("policy_source_reads", help, family));
         this
     }
 }
@@ -468,17 +463,23 @@ mod tests {
         assert!(metrics.render().contains("scoregate_snapshot_age_seconds 90.0"), "{}", metrics.render());
     }
 
+    fn registered_feed() -> (Metrics, FeedMetrics) {
+        let metrics = Metrics::default();
+        let feed = FeedMetrics::register(&metrics, Arc::new(ManualClock::at(1_000)));
+        (metrics, feed)
+    }
+
     fn at(seconds: i64, nanos: i32) -> prost_types::Timestamp {
         prost_types::Timestamp { seconds, nanos }
     }
 
     #[test]
     fn applied_counts_the_time_from_the_commit() {
-        let (metrics, gate, _) = registered();
-        gate.feed.applied(Some(&at(999, 980_000_000)));
+        let (metrics, feed) = registered_feed();
+        feed.applied(Some(&at(999, 980_000_000)));
         // The workspace's clock is ahead.
-        gate.feed.applied(Some(&at(1_003, 0)));
-        gate.feed.applied(None);
+        feed.applied(Some(&at(1_003, 0)));
+        feed.applied(None);
         let text = metrics.render();
         for line in [
             r#"scoregate_change_applied_seconds_bucket{le="0.001"} 1"#,
@@ -499,8 +500,8 @@ mod tests {
         #[case] sent_at: prost_types::Timestamp,
         #[case] expected: &str,
     ) {
-        let (metrics, gate, _) = registered();
-        gate.feed.heard(Some(&sent_at));
+        let (metrics, feed) = registered_feed();
+        feed.heard(Some(&sent_at));
         let line = format!("scoregate_clock_skew_seconds {expected}\n");
         assert!(metrics.render().contains(&line), "{}", metrics.render());
     }

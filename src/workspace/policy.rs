@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use prost::Message;
-use scoregate_authz::{
-    AuthMode, ComputeType, EntryId, KeyDigest, KeyFingerprint, Pepper, ServiceUid, Slot, UnixTime,
-};
+use scoregate_authz::{AuthMode, EntryId, KeyDigest, KeyFingerprint, Pepper, ServiceUid, Slot, UnixTime};
 
 use super::domain::{KeyPair, ServiceRecord};
 use super::signer::SigningKey;
 use super::store::EntryWrite;
+use crate::policy_wire::{auth_mode, compute_type};
 use crate::proto::scoregate::policy::v1 as wire;
 
 /// The entry of a service. Its keys go into it, as digests, in key mode only.
@@ -99,19 +98,4 @@ fn verification_key_id(id: &str) -> EntryId {
 
 fn kind(kind: wire::EntryKind) -> u32 {
     i32::from(kind).unsigned_abs()
-}
-
-fn compute_type(compute_type: ComputeType) -> wire::ComputeType {
-    match compute_type {
-        ComputeType::Aks => wire::ComputeType::Aks,
-        ComputeType::Aci => wire::ComputeType::Aci,
-    }
-}
-
-fn auth_mode(mode: AuthMode) -> wire::AuthMode {
-    match mode {
-        AuthMode::Disabled => wire::AuthMode::Disabled,
-        AuthMode::Key => wire::AuthMode::Key,
-        AuthMode::Token => wire::AuthMode::Token,
-    }
 }

@@ -7,8 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use scoregate_authz::{
-    AuthMode, ComputeType, MAX_SHADOW, PortRule, ServiceName, ServiceUid, UnixTime, canonical_host,
-    is_path_prefix,
+    AuthMode, MAX_SHADOW, PortRule, ServiceName, ServiceUid, UnixTime, canonical_host, is_path_prefix,
 };
 use serde_json::{Map, Value};
 
@@ -21,7 +20,7 @@ use super::store::{Change, CommitError, ListPosition, OperationRow, ServiceQuery
 use super::{Workspace, keys, policy, shadow, timestamp};
 
 /// Most hosts, and most path prefixes, of a service: its policy has to stay a small message.
-const MAX_PLACES: usize = 32;
+pub(crate) const MAX_PLACES: usize = 32;
 /// Most services in one part of a list.
 const MAX_PAGE_SIZE: u32 = 1000;
 
@@ -294,7 +293,7 @@ impl Workspace {
     fn new_record(&self, new: NewService) -> Result<ServiceRecord, WorkspaceError> {
         let now = self.now();
         let uid = self.new_id(now).to_string().parse();
-        let own_host = new.compute_type == ComputeType::Aci && !new.hosts.is_empty();
+        let default_prefix = new.compute_type.default_path_prefix(&new.name, !new.hosts.is_empty());
         let auth_mode = AuthMode::on_create(new.compute_type, new.auth.key, new.auth.token)?;
         Ok(ServiceRecord {
             uid: uid.map_err(|_| StoreError::Corrupt { column: "uid" })?,
@@ -302,7 +301,7 @@ impl Workspace {
             auth_mode,
             tokens_not_before: 0,
             hosts: hosts(new.hosts)?,
-            path_prefixes: path_prefixes(new.path_prefixes, &new.name, own_host)?,
+            path_prefixes: path_prefixes(new.path_prefixes, default_prefix)?,
             name: new.name,
             compute_type: new.compute_type,
             description: new.description,
@@ -339,8 +338,8 @@ impl Workspace {
             record.hosts = hosts(new)?;
         }
         if let Some(new) = patch.path_prefixes {
-            let own_host = record.compute_type == ComputeType::Aci && !record.hosts.is_empty();
-            record.path_prefixes = path_prefixes(new, &record.name, own_host)?;
+            let default = record.compute_type.default_path_prefix(&record.name, !record.hosts.is_empty());
+            record.path_prefixes = path_prefixes(new, default)?;
         }
         record.shadow_until = match patch.shadow_for {
             Some(length) => length.map(|length| shadow_until(length, record.auth_mode, now)).transpose()?,
@@ -421,14 +420,9 @@ fn hosts(hosts: Vec<String>) -> Result<Vec<String>, WorkspaceError> {
     distinct("hosts", hosts)
 }
 
-/// Without any: the scoring path of AKS, or that of ACI for a service of ACI that has a host of its own.
-fn path_prefixes(
-    prefixes: Vec<String>,
-    name: &ServiceName,
-    own_host: bool,
-) -> Result<Vec<String>, WorkspaceError> {
+fn path_prefixes(prefixes: Vec<String>, default: String) -> Result<Vec<String>, WorkspaceError> {
     if prefixes.is_empty() {
-        return Ok(vec![if own_host { "/score".to_owned() } else { format!("/api/v1/service/{name}") }]);
+        return Ok(vec![default]);
     }
     if let Some(prefix) = prefixes.iter().find(|prefix| !is_path_prefix(prefix)) {
         let problem = format!("`{prefix}` is not a plain path without a slash at its end");

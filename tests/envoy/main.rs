@@ -11,6 +11,7 @@
 mod answers;
 mod credentials;
 mod enforcement;
+mod fixed;
 mod health;
 mod identity;
 mod lifecycle;

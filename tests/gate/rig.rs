@@ -47,6 +47,7 @@ pub(crate) fn config(feed: &ListenAddress, data_dir: &Path) -> GateConfig {
         name: "gate-1".to_owned(),
         ext_authz_listen: Vec::new(),
         admin_listen: anywhere,
+        fixed_policy: None,
         feed: feed.clone().into(),
         credential: Some(CREDENTIAL.into()),
         data_dir: data_dir.join("gate"),

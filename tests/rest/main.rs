@@ -5,6 +5,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "`json!` values are written where they are passed")]
 
 mod access;
+mod apply;
 mod artifacts;
 mod audit;
 mod bad_input;

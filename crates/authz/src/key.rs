@@ -226,10 +226,14 @@ impl Pepper {
         if secret.len() < PEPPER_MIN_LENGTH {
             return Err(PepperTooShort(secret.len()));
         }
+        Ok(Self::of(secret))
+    }
+
+    fn of(secret: &[u8]) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let derived = hmac::sign(&key, b"scoregate pepper id");
         let id = derived.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        Ok(Self { inner: Arc::new(PepperInner { id, key }) })
+        Self { inner: Arc::new(PepperInner { id, key }) }
     }
 
     /// Tells peppers apart without telling them: 16 hexadecimal digits derived from the secret.
@@ -276,6 +280,13 @@ impl Peppers {
     /// An empty list.
     pub fn new(peppers: Vec<Pepper>) -> Result<Self, NoPepper> {
         if peppers.is_empty() { Err(NoPepper) } else { Ok(Self(peppers)) }
+    }
+
+    /// One pepper for who has none, because no service has keys or because they are not to be matched. The secret is to be
+    /// one that nobody knows.
+    #[must_use]
+    pub fn of_nobody(secret: &[u8; PEPPER_MIN_LENGTH]) -> Self {
+        Self(vec![Pepper::of(secret)])
     }
 
     /// The ids, in the order of configuration.

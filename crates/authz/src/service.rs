@@ -146,6 +146,18 @@ impl ComputeType {
     }
 }
 
+impl ComputeType {
+    /// The path prefix of a service that declares none: the scoring path of AKS, or that of ACI for a service of ACI that
+    /// has a host of its own.
+    #[must_use]
+    pub fn default_path_prefix(self, name: &ServiceName, has_hosts: bool) -> String {
+        match self {
+            Self::Aci if has_hosts => "/score".to_owned(),
+            Self::Aci | Self::Aks => format!("/api/v1/service/{name}"),
+        }
+    }
+}
+
 impl fmt::Display for ComputeType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

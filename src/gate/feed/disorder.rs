@@ -347,7 +347,8 @@ impl World {
     /// A gate that starts from what is on disk.
     fn start_gate(&self) -> Result<Feed, TestCaseError> {
         let clock = Arc::new(ManualClock::at(1_000));
-        let metrics = GateMetrics::register(&Metrics::default(), clock);
+        let registry = Metrics::default();
+        let metrics = GateMetrics::register(&registry, clock.clone());
         let disk = Disk::open(&self.directory.path()).unwrap();
         let keeper = Arc::new(Keeper::new(disk, trust(), metrics.policy));
         let revived = self.in_force(&keeper)?;
@@ -361,17 +362,8 @@ impl World {
         let credential = bearer(&"secret".into()).unwrap();
         let gate = "gate-1".to_owned();
         let usage = Arc::new(Usage::new(keeper.in_force(), metrics.uses));
-        let credential = Some(credential);
-        Ok(Feed {
-            gate,
-            address,
-            tls: None,
-            credential,
-            keeper,
-            usage,
-            metrics: metrics.feed,
-            silence: SILENCE,
-        })
+        let (credential, metrics) = (Some(credential), FeedMetrics::register(&registry, clock));
+        Ok(Feed { gate, address, tls: None, credential, keeper, usage, metrics, silence: SILENCE })
     }
 
     /// The version in force, whose state is one that the workspace had.

@@ -24,7 +24,7 @@ pub(super) const LOCATION: &str = "local";
 
 /// The tag by which a service names the address under which its model is scored, where that is not below the scoring
 /// base. A tag, because the SDK's users can change tags.
-pub(super) const SCORING_URI_TAG: &str = "scoregate.scoringUri";
+pub(crate) const SCORING_URI_TAG: &str = "scoregate.scoringUri";
 
 /// Where clients reach what this process stands behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +81,7 @@ fn scoring_path(prefix: &str) -> String {
 }
 
 /// Whether a text can be a scoring URI: http or https, and nothing beyond a path.
-pub(super) fn is_scoring_uri(text: &str) -> bool {
+pub(crate) fn is_scoring_uri(text: &str) -> bool {
     reqwest::Url::parse(text).is_ok_and(|url| {
         let is_bare = url.username().is_empty() && url.password().is_none();
         let ends_with_path = url.query().is_none() && url.fragment().is_none();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{Gate, WorkspaceProcess};
+use crate::support::{Gate, WorkspaceProcess, new_path};
 
 const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
 const REASONS: &str = include_str!("../../../docs/reasons.md");
@@ -21,13 +21,29 @@ type Metrics = BTreeMap<String, Metric>;
 fn document_has_every_metric_with_its_labels_and_no_other() {
     let workspace = WorkspaceProcess::start(&[]);
     let gate = Gate::start(&workspace, "gate-1");
-    compare("Gate", &shown(gate.scoregate.admin("/metrics").text()));
-    compare("Workspace", &shown(workspace.scoregate.admin("/metrics").text()));
+    compare("Gate", &shown(gate.scoregate.admin("/metrics").text()), &documented("Gate"));
+    let workspace = shown(workspace.scoregate.admin("/metrics").text());
+    compare("Workspace", &workspace, &documented("Workspace"));
+}
+
+#[test]
+fn document_has_every_metric_of_a_gate_without_a_workspace() {
+    let file = new_path("policy.yaml");
+    std::fs::write(&file, "version: scoregate/v1\nservices: []\n").unwrap();
+    let listen = ["--admin-listen", "127.0.0.1:0", "--ext-authz-listen", "127.0.0.1:0"];
+    let arguments = ["--policy", file.to_str().unwrap()].into_iter().chain(listen);
+    let gate = Gate::with_arguments(arguments.map(str::to_owned).collect(), &[]);
+    let mut documented_here = documented("Gate");
+    let of_a_workspace =
+        ["scoregate_feed_", "scoregate_policy_source_", "scoregate_change_applied_", "scoregate_clock_skew_"];
+    documented_here.retain(|name, _| !of_a_workspace.iter().any(|prefix| name.starts_with(prefix)));
+    documented_here.extend(documented("Gate without a workspace"));
+    let shown = shown(gate.scoregate.admin("/metrics").text());
+    compare("Gate without a workspace", &shown, &documented_here);
 }
 
 /// Fails for every row that lacks its metric, or metric that lacks its row.
-fn compare(section: &str, shown: &Metrics) {
-    let documented = documented(section);
+fn compare(section: &str, shown: &Metrics, documented: &Metrics) {
     let names: BTreeSet<_> = shown.keys().chain(documented.keys()).collect();
     let problem = |name: &String| match (shown.get(name), documented.get(name)) {
         (Some(_), None) => Some(format!("`{name}` has no row")),

@@ -89,7 +89,8 @@ async fn apply_makes_changes_and_then_nothing() {
     ");
     let two = setting.service("two").await;
     assert_eq!((&two["description"], &two["authEnabled"]), (&json!("open"), &json!(false)));
-    assert_eq!(two["scoregate"], json!({ "hosts": ["two.example"], "pathPrefixes": ["/score"] }));
+    assert_eq!(two["scoregate"]["hosts"], json!(["two.example"]));
+    assert_eq!(two["scoregate"]["pathPrefixes"], json!(["/score"]));
     assert_eq!(setting.service("one").await["kvTags"], json!({ "team": "a" }));
 
     let before = setting.changes().await;

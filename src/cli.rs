@@ -5,6 +5,7 @@ mod audit;
 mod client;
 mod config;
 mod connection;
+mod doctor;
 mod exit;
 mod explain;
 mod gate;
@@ -108,6 +109,8 @@ enum Command {
     /// Check and write policy files, for gates without a workspace
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Find the usual mistakes of a running system, from outside, and what to do about them
+    Doctor(Box<doctor::DoctorArgs>),
     /// Check configuration without starting anything
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -149,6 +152,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Diff(args) => remote(args.run()),
         Command::Audit(args) => remote(args.run()),
         Command::Explain(args) => remote(args.run()),
+        Command::Doctor(args) => on_runtime(args.run()).and_then(std::convert::identity),
     };
     match outcome {
         Ok(code) => code,

@@ -62,20 +62,24 @@ impl ConnectionArgs {
     /// No or a bad credential, a bad URL, or nobody there who accepts it.
     pub(super) async fn open(&self) -> Result<(Client, Printer), CliError> {
         let trust = self.tls.trust()?;
-        let client = Client::connect(&self.workspace, &self.credential()?, trust).await?;
+        let credential = credential(self.credential_file.as_deref())?;
+        let client = Client::connect(&self.workspace, &credential, trust).await?;
         Ok((client, Printer::new(self.output)))
     }
+}
 
-    /// That of the file, or of the environment.
-    fn credential(&self) -> Result<SecretString, CliError> {
-        let text = match &self.credential_file {
-            Some(path) => read_secret(path)?,
-            None => Zeroizing::new(credential_variable().ok_or(CliError::NoCredential)?),
-        };
-        match text.trim() {
-            "" => Err(CliError::NoCredential),
-            credential => Ok(credential.into()),
-        }
+/// That of the file, or of the environment.
+///
+/// # Errors
+/// There is none, or the file cannot be read.
+pub(super) fn credential(file: Option<&Path>) -> Result<SecretString, CliError> {
+    let text = match file {
+        Some(path) => read_secret(path)?,
+        None => Zeroizing::new(credential_variable().ok_or(CliError::NoCredential)?),
+    };
+    match text.trim() {
+        "" => Err(CliError::NoCredential),
+        credential => Ok(credential.into()),
     }
 }
 

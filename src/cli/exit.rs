@@ -75,6 +75,12 @@ pub enum CliError {
         /// As it was given.
         url: String,
     },
+    /// `doctor` was told nothing.
+    #[error(
+        "nothing to look at: say where the workspace (--workspace), gates (--admin), Envoy (--envoy-admin) or a service \
+         (--scoring-url) are"
+    )]
+    NothingToLookAt,
     /// No credential was given.
     #[error(
         "no credential: set SCOREGATE_CREDENTIAL, or name its file with --credential-file \
@@ -231,6 +237,7 @@ impl CliError {
             | Self::WorkspaceUrl { .. }
             | Self::AdminUrl { .. }
             | Self::NoPlace { .. }
+            | Self::NothingToLookAt
             | Self::NoCredential
             | Self::OddCredential
             | Self::PolicyFile(_)

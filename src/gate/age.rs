@@ -60,6 +60,7 @@ pub(crate) struct AgeWatch {
 impl AgeWatch {
     /// Until the shutdown stops.
     pub(crate) async fn run(self, shutdown: Shutdown) {
+        self.metrics.limited(self.max_age);
         let mut told = Age::Fresh;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

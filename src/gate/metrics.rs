@@ -218,6 +218,8 @@ pub(crate) struct PolicyMetrics {
     services: [Gauge; COUNTED.len()],
     contested_places: Gauge,
     stale: Gauge,
+    /// In seconds; 0 for any age.
+    max_age: Gauge<f64, AtomicU64>,
     age: SnapshotAge,
 }
 
@@ -235,6 +237,7 @@ impl PolicyMetrics {
             services,
             contested_places: Gauge::default(),
             stale: Gauge::default(),
+            max_age: Gauge::default(),
             age,
         };
         registry.register("snapshot_epoch", "Epoch of the snapshot in force", this.epoch.clone());
@@ -248,6 +251,11 @@ impl PolicyMetrics {
             "snapshot_stale",
             "1 while the snapshot in force is too old to decide by",
             this.stale.clone(),
+        );
+        registry.register(
+            "snapshot_max_age_seconds",
+            "Age past which nothing is decided by a snapshot; 0 for any age",
+            this.max_age.clone(),
         );
         registry.register("services", "Services by auth mode; `disabled` is open to anybody", family);
         registry.register(
@@ -267,6 +275,11 @@ impl PolicyMetrics {
         for (mode, services) in COUNTED.into_iter().zip(&self.services) {
             services.set(gauge(snapshot.services_in(mode) as u64));
         }
+    }
+
+    /// Policy may be this old; `None` for any age.
+    pub(crate) fn limited(&self, max_age: Option<Duration>) {
+        self.max_age.set(max_age.map_or(0.0, |max_age| max_age.as_secs_f64()));
     }
 
     /// Whether the snapshot is too old to decide by.

@@ -10,6 +10,7 @@
 
 mod answers;
 mod credentials;
+mod doctor;
 mod enforcement;
 mod fixed;
 mod health;

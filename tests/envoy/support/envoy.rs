@@ -23,6 +23,8 @@ pub(crate) struct EnvoyOptions {
     pub(crate) services: Vec<String>,
     /// Headers as they came, instead of joined ones.
     pub(crate) raw_headers: bool,
+    /// As if nobody had thought of the filter.
+    pub(crate) no_filter: bool,
     /// Texts in the configuration and what stands in their places.
     pub(crate) edits: Vec<(&'static str, &'static str)>,
 }
@@ -30,7 +32,7 @@ pub(crate) struct EnvoyOptions {
 impl EnvoyOptions {
     pub(crate) fn new(gate: &str, model: SocketAddr) -> Self {
         let gates = vec![gate.to_owned()];
-        Self { gates, model, services: Vec::new(), raw_headers: true, edits: Vec::new() }
+        Self { gates, model, services: Vec::new(), raw_headers: true, no_filter: false, edits: Vec::new() }
     }
 
     pub(crate) fn edit(mut self, from: &'static str, to: &'static str) -> Self {
@@ -52,6 +54,9 @@ impl EnvoyOptions {
         }
         for (from, to) in &self.edits {
             replace(&mut config, from, to);
+        }
+        if self.no_filter {
+            remove_filter(&mut config);
         }
         add_routes(&mut config, &self.services);
         config
@@ -81,6 +86,12 @@ fn envoy_address(address: &str) -> String {
     }
 }
 
+fn remove_filter(config: &mut String) {
+    let start = config.find("          - name: envoy.filters.http.ext_authz\n").expect("the filter");
+    let end = config.find("          - name: envoy.filters.http.router\n").expect("the next filter");
+    config.replace_range(start..end, "");
+}
+
 /// Repeats the route of `forecast` for other services.
 fn add_routes(config: &mut String, services: &[String]) {
     let start =
@@ -96,7 +107,7 @@ fn add_routes(config: &mut String, services: &[String]) {
 #[derive(Debug)]
 pub(crate) struct Envoy {
     process: Process,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     /// Where callers come in, in HTTP/1.1 and HTTP/2.
     pub(crate) address: SocketAddr,
 }

@@ -29,8 +29,8 @@ load: ## Measure checks per second and latency with ghz (see load/README.md)
 	$(PARTS) ghz
 	$(PYTHON) load/run.py
 
-bench: ## Measure what issuing a key or a token costs, at 10, 1,000 and 100,000 services
-	cargo bench --bench issuing
+bench: ## Measure scale and what issuing costs (see docs/benchmarks/); BENCH=gates, services or issuing is one part
+	cargo bench --bench measure -- $(BENCH)
 
 fuzz: ## Fuzz each parser for FUZZ_SECONDS, 20 unless told (see fuzz/README.md)
 	$(PARTS) cargo-fuzz

@@ -1,4 +1,4 @@
-//! What it costs to issue a key or a token: `make bench`.
+//! What it costs to issue a key or a token.
 //!
 //! Azure's clients ask for one before every scoring request. Three workspaces with 10, 1,000 and 100,000 services run as
 //! processes of their own, on SQLite, logging as they do by default. They are measured in turns, so that what else the
@@ -6,47 +6,29 @@
 //! process alone, of all its threads. Then the pages of `GET /services` are walked, and the first and the last one timed.
 
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scoregate::clock::SystemClock;
-use scoregate::config::{self, DataDir, Sources};
-use scoregate::metrics::Metrics;
-use scoregate::workspace::{AuthFlags, NewService, Origin, Workspace};
-use scoregate_authz::ComputeType;
-use secrecy::ExposeSecret;
+use scoregate::workspace::{AuthFlags, NewService};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+
+use crate::workspace::{self, Connection, Failure, Outcome, Running, name};
 
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
 const ROUNDS: usize = 5;
 const REQUESTS: usize = 20_000;
 const CONNECTIONS: usize = 8;
-/// Services made in one commit.
-const BATCH: usize = 10_000;
 const PAGE: usize = 500;
 /// Kernel's clock ticks a second in `/proc`; 100 on every Linux.
 const TICKS: f64 = 100.0;
 
-type Failure = Box<dyn Error + Send + Sync>;
-type Outcome<T> = Result<T, Failure>;
-
-fn main() -> Outcome<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run())
-}
-
-async fn run() -> Outcome<()> {
+pub(crate) async fn run() -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let mut workspaces = Vec::new();
     for size in SIZES {
         let began = Instant::now();
-        let workspace = Running::start(&folder.path().join(size.to_string()), size).await?;
+        let services = (0..size).map(service).collect::<Outcome<Vec<_>>>()?;
+        let workspace = Running::start(&folder.path().join(size.to_string()), services.into_iter()).await?;
         println!("{size:>7} services: made and started in {:.1} s", began.elapsed().as_secs_f64());
         workspaces.push(workspace);
     }
@@ -149,57 +131,7 @@ async fn time_pages(workspace: &Running) -> Outcome<()> {
     Ok(())
 }
 
-/// A workspace as a process of its own; it ends with this.
-struct Running {
-    process: Child,
-    services: usize,
-    address: String,
-    /// Of the workspace, below the address.
-    path: String,
-    credential: String,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 impl Running {
-    async fn start(data_dir: &Path, services: usize) -> Outcome<Self> {
-        let credential = make(data_dir, services).await?;
-        let ready = data_dir.join("addresses.json");
-        let process = Command::new(env!("CARGO_BIN_EXE_scoregate"))
-            .args(["workspace", "--workspace-listen", "127.0.0.1:0", "--feed-listen", "127.0.0.1:0"])
-            .args(["--admin-listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir)
-            .arg("--addresses-file")
-            .arg(&ready)
-            .stdout(Stdio::null())
-            .stderr(File::create(data_dir.join("log"))?)
-            .spawn()?;
-        let mut running = Self { process, services, address: String::new(), path: String::new(), credential };
-        let addresses = running.addresses(&ready).await?;
-        let url = addresses["workspace"].as_str().ok_or("no address")?;
-        url.strip_prefix("http://").ok_or("no http")?.clone_into(&mut running.address);
-        running.path =
-            format!("/modelmanagement/v1.0{}", addresses["workspace_scope"].as_str().ok_or("no scope")?);
-        Ok(running)
-    }
-
-    async fn addresses(&mut self, file: &PathBuf) -> Outcome<Value> {
-        loop {
-            if let Ok(text) = std::fs::read(file) {
-                return Ok(serde_json::from_slice(&text)?);
-            }
-            if let Some(status) = self.process.try_wait()? {
-                return Err(format!("the workspace ended: {status}").into());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
     /// Sends requests over all connections, each connection one after the other.
     async fn load(&self, route: Route, requests: usize) -> Outcome<Sample> {
         let each = requests.div_ceil(CONNECTIONS);
@@ -218,7 +150,7 @@ impl Running {
             let credential = self.credential.clone();
             tasks.spawn(async move {
                 for path in paths {
-                    connection.call("POST", &path, &credential).await?;
+                    connection.call("POST", &path, &credential, "").await?;
                 }
                 Ok::<_, Failure>(())
             });
@@ -231,16 +163,12 @@ impl Running {
         Ok(Sample { rate, cpu: (self.cpu()? - cpu) / sent })
     }
 
-    async fn get(&self, path: &str) -> Outcome<Vec<u8>> {
-        Connection::open(&self.address).await?.call("GET", path, &self.credential).await
-    }
-
     async fn time(&self, path: &str) -> Outcome<Duration> {
         let mut connection = Connection::open(&self.address).await?;
         let mut times = Vec::new();
         for _ in 0..21 {
             let began = Instant::now();
-            connection.call("GET", path, &self.credential).await?;
+            connection.call("GET", path, &self.credential, "").await?;
             times.push(began.elapsed());
         }
         times.sort();
@@ -249,93 +177,16 @@ impl Running {
 
     /// Seconds of CPU that the process has used, in user and kernel mode (proc(5), fields 14 and 15 of `stat`).
     fn cpu(&self) -> Outcome<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.0.id()))?;
         let (_, fields) = stat.rsplit_once(") ").ok_or("an odd stat")?;
         let ticks: Vec<f64> = fields.split(' ').skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
         Ok(ticks.iter().sum::<f64>() / TICKS)
     }
 }
 
-/// Makes a workspace with services in a directory; returns its owner's credential.
-async fn make(data_dir: &Path, services: usize) -> Outcome<String> {
-    let sources = Sources::default();
-    let locked = DataDir::lock(data_dir)?;
-    let config = config::workspace(&sources.read()?, &sources, &locked)?;
-    let workspace = Workspace::open(&config, Arc::new(SystemClock), &Metrics::default()).await?;
-    let owner = workspace.ensure_owner().await?.ok_or("there is an owner already")?;
-    for batch in (0..services).collect::<Vec<_>>().chunks(BATCH) {
-        let batch = batch.iter().map(|number| service(*number)).collect::<Result<_, _>>()?;
-        workspace.create_services(&Origin::local(), batch).await?;
-    }
-    Ok(owner.expose_secret().to_owned())
-}
-
-fn name(number: usize) -> String {
-    format!("service-{number:06}")
-}
-
+/// Every other one is in token mode.
 fn service(number: usize) -> Outcome<NewService> {
     let token = number % 2 == 1;
-    Ok(NewService {
-        name: name(number).parse()?,
-        compute_type: ComputeType::Aks,
-        auth: AuthFlags { key: Some(!token), token: Some(token) },
-        keys: (None, None),
-        description: None,
-        tags: [("team".to_owned(), "forecasting".to_owned())].into(),
-        properties: [].into(),
-        hosts: Vec::new(),
-        path_prefixes: Vec::new(),
-        shadow_for: None,
-        attributes: serde_json::Map::new(),
-    })
-}
-
-/// A connection that is kept alive. The least that speaks HTTP/1.1, so that the machine is left to the workspace.
-struct Connection {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Connection {
-    async fn open(address: &str) -> Outcome<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(4096) })
-    }
-
-    /// One request, without a body; the body of its answer, which must be a success.
-    async fn call(&mut self, method: &str, path: &str, credential: &str) -> Outcome<Vec<u8>> {
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {credential}\r\nContent-Length: 0\r\n\r\n"
-        );
-        self.stream.write_all(request.as_bytes()).await?;
-        self.buffer.clear();
-        let (head, length) = loop {
-            self.more().await?;
-            if let Some(head) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-                break (head + 4, content_length(&self.buffer[..head])?);
-            }
-        };
-        while self.buffer.len() < head + length {
-            self.more().await?;
-        }
-        Ok(self.buffer[head..].to_vec())
-    }
-
-    async fn more(&mut self) -> Outcome<()> {
-        if self.stream.read_buf(&mut self.buffer).await? == 0 {
-            return Err("the workspace closed the connection".into());
-        }
-        Ok(())
-    }
-}
-
-fn content_length(head: &[u8]) -> Outcome<usize> {
-    let head = std::str::from_utf8(head)?;
-    if !head.starts_with("HTTP/1.1 2") {
-        return Err(format!("refused: {head}").into());
-    }
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    Ok(length.ok_or("no content-length")?.parse()?)
+    let auth = AuthFlags { key: Some(!token), token: Some(token) };
+    Ok(NewService { auth, keys: (None, None), ..workspace::service(number)? })
 }

@@ -348,3 +348,34 @@ fn warn_of_problems(snapshot: &Snapshot) {
         tracing::warn!(service = %service.name(), %problem, "nothing can be decided for this service");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::gate::fixtures::{change, key_service, open_service, parts, trust, version};
+    use crate::gate::metrics::GateMetrics;
+    use crate::metrics::Metrics;
+
+    /// Each change would otherwise leave another copy of what it replaced.
+    #[test]
+    fn t118_snapshots_are_freed_once_nobody_reads_them() {
+        let data = tempfile::tempdir().unwrap();
+        let metrics = GateMetrics::register(&Metrics::default(), Arc::new(SystemClock)).policy;
+        let disk = Disk::open(&data.path().join("gate")).unwrap();
+        let keeper = Keeper::new(disk, trust(), metrics);
+        let before: Vec<_> = (0..50).map(|number| open_service(&format!("svc-{number:02}"))).collect();
+        let whole = Assembly::begin(parts(version(1, 1), &before, 50).remove(0)).unwrap();
+        keeper.take_snapshot(whole).unwrap();
+        let replaced = Arc::downgrade(&keeper.proven().unwrap().snapshot);
+        let read = keeper.in_force().snapshot();
+
+        let mut after = before;
+        after[7] = key_service("svc-07", 1);
+        let taken = keeper.take_change(&change(1, 1, 2, vec![after[7].clone()], &after)).unwrap();
+        assert_eq!(taken, Taken::Durable(version(1, 2)));
+        assert!(replaced.upgrade().is_some(), "a check still reads it");
+        drop(read);
+        assert!(replaced.upgrade().is_none());
+    }
+}

@@ -9,6 +9,7 @@ mod operations;
 mod outage;
 mod principals;
 mod restart;
+mod scale;
 mod secrets;
 mod services;
 mod sessions;

@@ -254,10 +254,24 @@ struct Seen {
     entries: Vec<EntryId>,
     contested: Vec<(String, String)>,
     outcomes: Vec<Outcome>,
+    counts: [usize; 4],
+}
+
+const MODES: [Option<AuthMode>; 4] =
+    [Some(AuthMode::Disabled), Some(AuthMode::Key), Some(AuthMode::Token), None];
+
+/// What a walk over all services finds.
+fn walked(snapshot: &Snapshot) -> ([usize; 4], Vec<String>) {
+    let count = |mode| snapshot.services().filter(|service| service.auth_mode() == mode).count();
+    let invalid = snapshot.services().filter(|service| service.problem().is_some());
+    (MODES.map(count), invalid.map(|service| service.uid().to_string()).collect())
 }
 
 fn seen(snapshot: Snapshot) -> Seen {
     let state_hash = snapshot.state_hash();
+    let counts = MODES.map(|mode| snapshot.services_in(mode));
+    let invalid = snapshot.invalid_services().map(|service| service.uid().to_string()).collect();
+    assert_eq!((counts, invalid), walked(&snapshot));
     let entries = snapshot.entries().map(|entry| entry.id().clone()).collect();
     let mut contested: Vec<_> =
         snapshot.contested_places().map(|(_, prefix, uid)| (prefix.to_owned(), uid.to_string())).collect();
@@ -267,7 +281,23 @@ fn seen(snapshot: Snapshot) -> Seen {
         (0..6).map(|number| by_name.decide(&Request::to(&format!("service-{number}")).bearer(K1))).collect();
     let by_host = by_name.by_host(PortRule::Any);
     outcomes.extend(PREFIXES.map(|path| by_host.decide(&Request::at(HOST, path).bearer(K2))));
-    Seen { state_hash, entries, contested, outcomes }
+    Seen { state_hash, entries, contested, outcomes, counts }
+}
+
+/// Or each change would cost as much as all services.
+#[test]
+fn t118_a_change_shares_what_it_does_not_touch() {
+    let name = |number: usize| (format!("service-{number}"), format!("uid-{number:04}"));
+    let service = |number, policy| {
+        let (name, uid) = name(number);
+        service((&name, &uid), Some(policy))
+    };
+    let before = snapshot_of((0..1_000).map(|number| service(number, token_policy())).collect()).unwrap();
+    let after = changed(&before, vec![EntryChange::Put(service(500, open_policy()))]).unwrap();
+    let address = |entry: &scoregate_authz::Entry| std::ptr::from_ref(entry);
+    let pairs = before.entries().map(address).zip(after.entries().map(address));
+    let copied: Vec<_> = pairs.enumerate().filter(|(_, (before, after))| before != after).collect();
+    assert_eq!(copied.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [500]);
 }
 
 proptest! {

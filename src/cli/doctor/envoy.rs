@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(timeout_problem(&timeout).is_some(), expected);
     }
 
-    fn route_codes(levels: [Value; 3]) -> Vec<Code> {
+    fn route_codes(levels: &[Value; 3]) -> Vec<Code> {
         let mut report = Report::default();
         look_at_route("here", &levels.each_ref(), &mut report);
         report.codes()
@@ -229,12 +229,12 @@ mod tests {
     fn a_route_inherits_its_service_and_says_itself_whether_it_is_asked_for() {
         let service = per_route(json!({ "check_settings": { "context_extensions": { "service": "svc" } } }));
         let nothing = || json!({});
-        assert_eq!(route_codes([service.clone(), nothing(), nothing()]), []);
-        assert_eq!(route_codes([nothing(), service.clone(), nothing()]), []);
-        assert_eq!(route_codes([nothing(), nothing(), nothing()]), [Code::RouteWithoutService]);
+        assert_eq!(route_codes(&[service.clone(), nothing(), nothing()]), []);
+        assert_eq!(route_codes(&[nothing(), service.clone(), nothing()]), []);
+        assert_eq!(route_codes(&[nothing(), nothing(), nothing()]), [Code::RouteWithoutService]);
         let disabled = per_route(json!({ "disabled": true }));
-        assert_eq!(route_codes([disabled.clone(), service.clone(), nothing()]), [Code::RouteUnprotected]);
-        assert_eq!(route_codes([service, disabled, nothing()]), []);
+        assert_eq!(route_codes(&[disabled.clone(), service.clone(), nothing()]), [Code::RouteUnprotected]);
+        assert_eq!(route_codes(&[service, disabled, nothing()]), []);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What gates and workspaces say at their admin listeners.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use scoregate_authz::Version;
@@ -16,16 +17,15 @@ const MAX_SKEW: f64 = 2.0;
 struct Metrics(String);
 
 impl Metrics {
-    fn value(&self, name: &str) -> Option<f64> {
+    fn value<T: FromStr>(&self, name: &str) -> Option<T> {
         let value = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value?.trim().parse().ok()
     }
 
     /// Of a gate; `None` of a process that is none.
     fn version(&self) -> Option<Version> {
-        // They are whole numbers, and far below where this would round.
-        let number = |name| self.value(name).map(|value| value as u64);
-        let (epoch, revision) = (number("scoregate_snapshot_epoch")?, number("scoregate_snapshot_revision")?);
+        let (epoch, revision) =
+            (self.value("scoregate_snapshot_epoch")?, self.value("scoregate_snapshot_revision")?);
         Some(Version { epoch, revision })
     }
 }
@@ -93,7 +93,7 @@ fn first_line(text: &str) -> String {
 }
 
 fn look_at_gate(site: &Site, metrics: &Metrics, report: &mut Report) {
-    let value = |name: &str| metrics.value(name);
+    let value = |name| metrics.value::<f64>(name);
     if value("scoregate_workspace_store_up") == Some(0.0) {
         report.found(Code::StoreDown, &site.base, "scoregate_workspace_store_up is 0");
     }
@@ -111,11 +111,11 @@ fn look_at_gate(site: &Site, metrics: &Metrics, report: &mut Report) {
 }
 
 fn age(metrics: &Metrics) -> Option<String> {
-    let age = metrics.value("scoregate_snapshot_age_seconds")?;
+    let age = metrics.value::<f64>("scoregate_snapshot_age_seconds")?;
     if metrics.value("scoregate_snapshot_stale") == Some(1.0) {
         return Some(format!("its policy was confirmed {age:.0} s ago, and is too old to decide by"));
     }
-    let max = metrics.value("scoregate_snapshot_max_age_seconds").filter(|max| *max > 0.0)?;
+    let max = metrics.value::<f64>("scoregate_snapshot_max_age_seconds").filter(|max| *max > 0.0)?;
     (age > max / 2.0).then(|| {
         format!("its policy was confirmed {age:.0} s ago; after {max:.0} s nothing is decided by it")
     })

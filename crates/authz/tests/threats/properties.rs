@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use scoregate_authz::{
-    EntryChange, EntryId, InvalidKey, KEY_PREFIX, PlainKey, PolicyDocument, PortRule, RefusedState, Snapshot,
-    StateHash, Version, canonical_host,
+    AuthMode, EntryChange, EntryId, InvalidKey, KEY_PREFIX, PlainKey, PolicyDocument, PortRule, RefusedState,
+    Snapshot, StateHash, Version, canonical_host,
 };
 
 use crate::support::*;

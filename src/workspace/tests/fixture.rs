@@ -147,7 +147,7 @@ pub(super) struct Served {
     pub(super) workspace: Workspace,
     pub(super) address: String,
     shutdown: Shutdown,
-    credential: SecretString,
+    pub(super) credential: SecretString,
 }
 
 impl Served {

@@ -300,12 +300,24 @@ fn make_private_directory(socket: &Path, access: SocketAccess) -> io::Result<()>
                 directory.display()
             ),
         )),
+        Ok(found) => refuse_foreign(directory, &found),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             DirBuilder::new().mode(0o750).create(directory)?;
             access.apply(directory, 0o750)
         }
-        _ => Ok(()),
+        Err(error) => Err(error),
     }
+}
+
+/// In a volume that others can write to, they could have made the directory, or a link to one of theirs, before us.
+fn refuse_foreign(directory: &Path, found: &std::fs::Metadata) -> io::Result<()> {
+    let own = std::fs::metadata("/proc/self")?.uid();
+    let is_trusted = |owner: u32| owner == own || owner == 0;
+    if is_trusted(found.uid()) && is_trusted(std::fs::symlink_metadata(directory)?.uid()) {
+        return Ok(());
+    }
+    let problem = format!("`{}` belongs to another user, who could replace the socket", directory.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, problem))
 }
 
 /// Who may connect to a Unix socket.
@@ -501,5 +513,37 @@ mod tests {
     #[case("unix:")]
     fn peer_address_is_refused(#[case] text: &str) {
         assert!(text.parse::<PeerAddress>().is_err());
+    }
+
+    #[rstest]
+    #[case::foreign_directory_in_a_shared_volume(0o777, Some(65534), 0o755)]
+    #[case::foreign_directory_in_a_sticky_volume(0o1777, Some(65534), 0o755)]
+    #[tokio::test]
+    async fn bind_in_a_directory_of_another_user_is_refused(
+        #[case] volume_mode: u32,
+        #[case] owner: Option<u32>,
+        #[case] mode: u32,
+    ) {
+        let volume = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(volume.path(), Permissions::from_mode(volume_mode)).unwrap();
+        let dir = volume.path().join("scoregate");
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::set_permissions(&dir, Permissions::from_mode(mode)).unwrap();
+        chown(&dir, owner, None).unwrap();
+        let bound = Listener::bind(&ListenAddress::Unix(dir.join("gate.sock"))).await;
+        assert!(bound.is_err(), "used: {mode:o} owner {owner:?}");
+    }
+
+    #[tokio::test]
+    async fn bind_through_a_link_of_another_user_is_refused() {
+        let volume = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(volume.path(), Permissions::from_mode(0o1777)).unwrap();
+        let theirs = tempfile::tempdir().unwrap();
+        std::os::unix::fs::lchown(theirs.path(), Some(65534), None).unwrap();
+        let link = volume.path().join("scoregate");
+        std::os::unix::fs::symlink(theirs.path(), &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(65534), None).unwrap();
+        let bound = Listener::bind(&ListenAddress::Unix(volume.path().join("scoregate/gate.sock"))).await;
+        assert!(bound.is_err(), "followed a link of somebody else");
     }
 }

@@ -20,7 +20,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{self, CertificateDer, PrivateKeyDer};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, InconsistentKeys, RootCertStore, ServerConfig};
@@ -311,6 +311,11 @@ impl Identity {
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        if doorkeeper.is_some() {
+            // A session that is resumed shows its certificate to nobody again, though it may have expired since.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         Ok(Self { config: Arc::new(config), doorkeeper, certificate, fingerprint: material.fingerprint() })
     }
 }
@@ -485,5 +490,138 @@ mod tests {
         let place = Place::new();
         fs::write(place.0.path().join(name), text).unwrap();
         assert_eq!(place.refusal(), expected);
+    }
+
+    mod client_certificates {
+        use super::*;
+        use crate::shutdown::Shutdown;
+        use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+        use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};
+        use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+        const ENVOY: &str = "spiffe://a/envoy";
+
+        struct Ca(Issuer<'static, KeyPair>, String);
+        fn ca() -> Ca {
+            let mut p = CertificateParams::default();
+            p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let k = KeyPair::generate().unwrap();
+            let c = p.self_signed(&k).unwrap().pem();
+            Ca(Issuer::new(p, k), c)
+        }
+        /// Valid until so many seconds from now.
+        fn client(ca: &Ca, uri: &str, secs: i64) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+            let mut p = CertificateParams::default();
+            p.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+            let now = SystemClock.now().as_secs();
+            let at = |second: u64| std::time::UNIX_EPOCH + Duration::from_secs(second);
+            p.not_before = at(now - 86_400).into();
+            p.not_after = at(now.saturating_add_signed(secs)).into();
+            let k = KeyPair::generate().unwrap();
+            let c = p.signed_by(&k, &ca.0).unwrap().der().clone();
+            (c, PrivateKeyDer::try_from(k.serialize_der()).unwrap())
+        }
+        fn server(place: &Place, ca: &Ca, optional: bool) -> ServerTls {
+            let path = place.0.path().join("ca.pem");
+            fs::write(&path, &ca.1).unwrap();
+            ServerTls::load(
+                place.files(),
+                Some(Clients { ca: path, allowed: AllowedPeers::new([ENVOY]).unwrap(), optional }),
+            )
+            .unwrap()
+        }
+        fn config(
+            place: &Place,
+            v: &'static SupportedProtocolVersion,
+            id: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+        ) -> Arc<ClientConfig> {
+            let roots = authority(&place.files().certificate).unwrap();
+            let b = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+                .with_protocol_versions(&[v])
+                .unwrap()
+                .with_root_certificates(roots);
+            Arc::new(match id {
+                Some((c, k)) => b.with_client_auth_cert(vec![c], k).unwrap(),
+                None => b.with_no_client_auth(),
+            })
+        }
+        /// Whom the server sees, and how; `None` if it refused.
+        async fn try_once(
+            tls: &ServerTls,
+            config: &Arc<ClientConfig>,
+        ) -> Option<(Option<String>, HandshakeKind)> {
+            let (c, s) = duplex(65536);
+            let hs = tls.current();
+            let srv = tokio::spawn(async move {
+                let (mut st, id) = hs.accept(s, &Shutdown::default()).await?;
+                let kind = st.get_ref().1.handshake_kind().unwrap();
+                let _ = st.write_all(b"x").await;
+                let _ = st.flush().await;
+                let mut b = [0];
+                let _ = st.read(&mut b).await;
+                Some((id.map(|i| i.as_str().to_owned()), kind))
+            });
+            if let Ok(mut st) = tokio_rustls::TlsConnector::from(config.clone())
+                .connect("localhost".try_into().unwrap(), c)
+                .await
+            {
+                let mut b = [0];
+                let _ = st.read(&mut b).await;
+                let _ = st.write_all(b"y").await;
+                let _ = st.flush().await;
+            }
+            srv.await.unwrap()
+        }
+
+        #[rstest]
+        #[tokio::test]
+        async fn only_those_who_prove_an_allowed_name_get_in(
+            #[values(&TLS12, &TLS13)] v: &'static SupportedProtocolVersion,
+            #[values(false, true)] optional: bool,
+        ) {
+            let (place, own, foreign) = (Place::new(), ca(), ca());
+            let tls = server(&place, &own, optional);
+            let ok = try_once(&tls, &config(&place, v, Some(client(&own, ENVOY, 3600)))).await;
+            assert_eq!(ok.unwrap().0.as_deref(), Some(ENVOY));
+            for (what, id) in [
+                ("expired", client(&own, ENVOY, -60)),
+                ("foreign", client(&foreign, ENVOY, 3600)),
+                ("name", client(&own, "spiffe://a/other", 3600)),
+            ] {
+                assert!(try_once(&tls, &config(&place, v, Some(id))).await.is_none(), "{what}");
+            }
+            let none = try_once(&tls, &config(&place, v, None)).await;
+            assert_eq!(none.map(|n| n.0), optional.then_some(None));
+        }
+
+        #[rstest]
+        #[tokio::test]
+        async fn session_does_not_outlive_its_certificate(
+            #[values(&TLS12, &TLS13)] v: &'static SupportedProtocolVersion,
+        ) {
+            let (place, own) = (Place::new(), ca());
+            let tls = server(&place, &own, false);
+            let c = config(&place, v, Some(client(&own, ENVOY, 4)));
+            let a = try_once(&tls, &c).await;
+            let b = try_once(&tls, &c).await;
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            let after = try_once(&tls, &c).await;
+            assert!(a.is_some() && b.is_some(), "while it is valid: {a:?}, {b:?}");
+            assert!(after.is_none(), "a certificate that expired was let in: {after:?}");
+        }
+
+        #[rstest]
+        #[tokio::test]
+        async fn session_does_not_outlive_its_ca(
+            #[values(&TLS12, &TLS13)] v: &'static SupportedProtocolVersion,
+        ) {
+            let (place, own, other) = (Place::new(), ca(), ca());
+            let tls = server(&place, &own, false);
+            let c = config(&place, v, Some(client(&own, ENVOY, 3600)));
+            assert!(try_once(&tls, &c).await.is_some());
+            fs::write(place.0.path().join("ca.pem"), &other.1).unwrap();
+            assert!(tls.reload().unwrap());
+            assert!(try_once(&tls, &c).await.is_none());
+        }
     }
 }

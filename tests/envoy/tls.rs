@@ -36,7 +36,7 @@ fn certificates_of(identity: &Identity) -> Environment {
 
 /// The part of Envoy's configuration that is shipped for this, with these files in it.
 fn transport(gate: &Authority, identity: &Identity) -> String {
-    let shipped = include_str!("../../envoy/gate-mtls.yaml");
+    let shipped = include_str!("../../envoy/parts/gate-mtls.yaml");
     let part = &shipped[shipped.find("    transport_socket:").unwrap()..];
     part.replace("/etc/envoy/tls/tls.crt", text(&identity.certificate))
         .replace("/etc/envoy/tls/tls.key", text(&identity.key))

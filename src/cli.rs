@@ -6,6 +6,8 @@ mod client;
 mod config;
 mod connection;
 mod doctor;
+#[cfg(test)]
+mod documents;
 mod exit;
 mod explain;
 mod gate;

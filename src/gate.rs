@@ -169,7 +169,7 @@ pub fn read_copy(
     peppers: &Peppers,
     trusted: &TrustedPolicyKeys,
 ) -> Option<(Version, StateHash)> {
-    let (snapshot, statement) = disk::read_copy(bytes).ok()?.build(peppers).ok()?;
+    let (snapshot, statement) = disk::read_copy(bytes, peppers).ok()?.build().ok()?;
     let proven = Proven::new(snapshot, statement, trusted).ok()?;
     Some((proven.snapshot.version(), proven.snapshot.state_hash()))
 }

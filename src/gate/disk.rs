@@ -265,9 +265,9 @@ impl Disk {
         let Some(mut records) = Records::open(&self.directory, Kind::Snapshot, self.owner)? else {
             return Ok(None);
         };
-        let assembly = assemble(&mut records)?;
+        let assembly = assemble(&mut records, peppers)?;
         self.snapshot_bytes = records.position();
-        let built = assembly.build(peppers);
+        let built = assembly.build();
         built.map(Some).map_err(|source| StateError::Refused { file, source })
     }
 
@@ -408,11 +408,11 @@ pub(crate) fn look(directory: &Path, peppers: &Peppers) -> Result<Option<Uncheck
 }
 
 /// The complete snapshot that these records are.
-fn assemble(records: &mut Records) -> Result<Assembly, StateError> {
+fn assemble(records: &mut Records, peppers: &Peppers) -> Result<Assembly, StateError> {
     let file = Kind::Snapshot.file_name();
     let refused = |source| StateError::Refused { file, source };
     let first = records.next()?.ok_or(StateError::Truncated { file })?;
-    let mut assembly = Assembly::begin(first).map_err(refused)?;
+    let mut assembly = Assembly::begin(first, peppers).map_err(refused)?;
     while !assembly.is_complete() {
         let next = records.next()?.ok_or(StateError::Truncated { file })?;
         assembly = assembly.with(next).map_err(refused)?;
@@ -424,8 +424,8 @@ fn assemble(records: &mut Records) -> Result<Assembly, StateError> {
 }
 
 /// Reads a copy of a `snapshot` file, wherever it comes from. Nothing of it is believed yet.
-pub(crate) fn read_copy(bytes: Vec<u8>) -> Result<Assembly, StateError> {
-    assemble(&mut Records::of_copy(Kind::Snapshot, bytes)?)
+pub(crate) fn read_copy(bytes: Vec<u8>, peppers: &Peppers) -> Result<Assembly, StateError> {
+    assemble(&mut Records::of_copy(Kind::Snapshot, bytes)?, peppers)
 }
 
 /// A copy of a state as a `snapshot` file, in pieces.

@@ -194,7 +194,7 @@ enum State {
     /// Changes and heartbeats are expected, or the beginning of a snapshot.
     Following,
     /// A snapshot has begun.
-    Assembling(Assembly),
+    Assembling(Box<Assembly>),
     /// Something was refused: all is skipped until the beginning of a snapshot.
     Skipping,
 }
@@ -251,7 +251,8 @@ impl<'a> Session<'a> {
             }
             State::Assembling(assembly) => assembly.with(part),
             State::Following | State::Skipping => {
-                self.feed.keeper.admit(&part).and_then(|()| Assembly::begin(part))
+                let keeper = &self.feed.keeper;
+                keeper.admit(&part).and_then(|()| Assembly::begin(part, keeper.peppers()))
             }
         };
         match assembled {
@@ -260,7 +261,7 @@ impl<'a> Session<'a> {
                 self.conclude(version, taken).await
             }
             Ok(assembly) => {
-                self.state = State::Assembling(assembly);
+                self.state = State::Assembling(Box::new(assembly));
                 self.heartbeats = 0;
                 Ok(())
             }

@@ -135,7 +135,7 @@ pub(crate) fn change(
 
 pub(crate) fn snapshot(at: Version, entries: &[wire::Entry]) -> Snapshot {
     let mut parts = parts(at, entries, entries.len().max(1)).into_iter();
-    super::state::Assembly::begin(parts.next().unwrap()).unwrap().build(&peppers()).unwrap().0
+    super::state::Assembly::begin(parts.next().unwrap(), &peppers()).unwrap().build().unwrap().0
 }
 
 /// The same with its statement.

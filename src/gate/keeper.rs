@@ -119,6 +119,11 @@ impl Keeper {
         Arc::clone(&self.in_force)
     }
 
+    /// Under which key digests are understood.
+    pub(crate) fn peppers(&self) -> &Peppers {
+        &self.trust.peppers
+    }
+
     /// What is in force, with its proof; `None` before the first.
     pub(crate) fn proven(&self) -> Option<Arc<Proven>> {
         self.proven.load_full()
@@ -169,7 +174,7 @@ impl Keeper {
 
     /// Puts a complete snapshot in force and on disk.
     pub(crate) fn take_snapshot(&self, assembly: Assembly) -> Result<Taken, RefusedPolicy> {
-        let proven = self.believe(assembly.build(&self.trust.peppers)?)?;
+        let proven = self.believe(assembly.build()?)?;
         let mut kept = self.kept();
         // Another source may have been quicker.
         self.check_not_older(&proven)?;
@@ -365,7 +370,7 @@ mod tests {
         let disk = Disk::open(&data.path().join("gate")).unwrap();
         let keeper = Keeper::new(disk, trust(), metrics);
         let before: Vec<_> = (0..50).map(|number| open_service(&format!("svc-{number:02}"))).collect();
-        let whole = Assembly::begin(parts(version(1, 1), &before, 50).remove(0)).unwrap();
+        let whole = Assembly::begin(parts(version(1, 1), &before, 50).remove(0), keeper.peppers()).unwrap();
         keeper.take_snapshot(whole).unwrap();
         let replaced = Arc::downgrade(&keeper.proven().unwrap().snapshot);
         let read = keeper.in_force().snapshot();

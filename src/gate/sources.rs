@@ -221,7 +221,7 @@ impl Source {
     async fn take(&self, keeper: Arc<Keeper>) -> Result<Copied, SourceError> {
         let Some((bytes, name)) = self.read().await? else { return Ok(Copied::Known) };
         let taking = tokio::task::spawn_blocking(move || {
-            let assembly = disk::read_copy(bytes)?;
+            let assembly = disk::read_copy(bytes, keeper.peppers())?;
             Ok::<_, SourceError>(keeper.take_copy(assembly)?)
         });
         let copied = taking.await??;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use scoregate_authz::{Peppers, RefusedState, Snapshot, StateHash, UnixTime, Version};
+use scoregate_authz::{Entry, Peppers, RefusedState, Snapshot, StateHash, UnixTime, Version};
 
 use crate::policy_wire::{self, BadEntry};
 use crate::proto::scoregate::policy::v1 as wire;
@@ -100,15 +100,16 @@ pub(crate) struct Assembly {
     total: u64,
     state_hash: StateHash,
     statement: Option<wire::Statement>,
-    /// INVARIANT: at most `total`.
-    entries: Vec<wire::Entry>,
+    peppers: Peppers,
+    /// INVARIANT: at most `total`. Decoded as they come, so that they are in memory once.
+    entries: Vec<Entry>,
     /// INVARIANT: at most [`MAX_BYTES`].
     bytes: usize,
 }
 
 impl Assembly {
     /// Begins with the first part.
-    pub(crate) fn begin(part: wire::SnapshotPart) -> Result<Self, RefusedPolicy> {
+    pub(crate) fn begin(part: wire::SnapshotPart, peppers: &Peppers) -> Result<Self, RefusedPolicy> {
         if part.workspace.is_empty() {
             return Err(RefusedPolicy::NoWorkspace);
         }
@@ -121,6 +122,7 @@ impl Assembly {
             total: part.total,
             state_hash: hash(&part.state_hash)?,
             statement: part.statement.clone(),
+            peppers: peppers.clone(),
             entries: Vec::new(),
             bytes: 0,
         };
@@ -150,7 +152,9 @@ impl Assembly {
         if self.bytes > MAX_BYTES {
             return Err(RefusedPolicy::TooLarge);
         }
-        self.entries.extend(part.entries);
+        for entry in part.entries {
+            self.entries.push(policy_wire::entry(entry, &self.peppers)?);
+        }
         Ok(self)
     }
 
@@ -173,13 +177,8 @@ impl Assembly {
     }
 
     /// Builds the snapshot; its statement is the caller's business. Takes time that grows with the entries.
-    pub(crate) fn build(
-        self,
-        peppers: &Peppers,
-    ) -> Result<(Snapshot, Option<wire::Statement>), RefusedPolicy> {
-        let entries = self.entries.into_iter().map(|entry| policy_wire::entry(entry, peppers));
-        let entries = entries.collect::<Result<_, _>>()?;
-        let snapshot = Snapshot::new(self.workspace.into(), self.version, entries, self.state_hash)?;
+    pub(crate) fn build(self) -> Result<(Snapshot, Option<wire::Statement>), RefusedPolicy> {
+        let snapshot = Snapshot::new(self.workspace.into(), self.version, self.entries, self.state_hash)?;
         Ok((snapshot, self.statement))
     }
 }
@@ -260,7 +259,7 @@ mod tests {
 
     fn assemble(parts: Vec<wire::SnapshotPart>) -> Result<Assembly, RefusedPolicy> {
         let mut parts = parts.into_iter();
-        let first = Assembly::begin(parts.next().unwrap())?;
+        let first = Assembly::begin(parts.next().unwrap(), &peppers())?;
         parts.try_fold(first, Assembly::with)
     }
 
@@ -268,24 +267,27 @@ mod tests {
     fn assembly_of_all_parts_is_complete() {
         let assembly = assemble(three_parts()).unwrap();
         assert!(assembly.is_complete());
-        assert_eq!(assembly.build(&peppers()).unwrap().0.services().count(), 5);
+        assert_eq!(assembly.build().unwrap().0.services().count(), 5);
     }
 
     #[test]
     fn t111_snapshot_without_services_is_complete() {
         let assembly = assemble(fixtures::parts(version(1, 7), &[], 1)).unwrap();
         assert!(assembly.is_complete());
-        assert_eq!(assembly.build(&peppers()).unwrap().0.services().count(), 0);
+        assert_eq!(assembly.build().unwrap().0.services().count(), 0);
     }
 
     #[test]
     fn t111_nothing_that_claims_to_be_a_snapshot_is_refused() {
         let mut parts = fixtures::parts(version(1, 7), &[], 1);
         parts[0].state_hash = vec![0; 32];
-        assert!(matches!(assemble(parts.clone()).unwrap().build(&peppers()), Err(RefusedPolicy::State(_))));
+        assert!(matches!(assemble(parts.clone()).unwrap().build(), Err(RefusedPolicy::State(_))));
         parts[0].state_hash.clear();
         assert_eq!(assemble(parts).unwrap_err(), RefusedPolicy::HashLength);
-        assert_eq!(Assembly::begin(wire::SnapshotPart::default()).unwrap_err(), RefusedPolicy::NoWorkspace);
+        assert_eq!(
+            Assembly::begin(wire::SnapshotPart::default(), &peppers()).unwrap_err(),
+            RefusedPolicy::NoWorkspace
+        );
     }
 
     #[test]
@@ -332,7 +334,7 @@ mod tests {
         parts[1].entries.clear();
         assert_eq!(assemble(parts).unwrap_err(), RefusedPolicy::EmptyPart);
         let mut parts = three_parts().into_iter();
-        let mut assembly = Assembly::begin(parts.next().unwrap()).unwrap();
+        let mut assembly = Assembly::begin(parts.next().unwrap(), &peppers()).unwrap();
         assembly.bytes = MAX_BYTES;
         assert_eq!(assembly.with(parts.next().unwrap()).unwrap_err(), RefusedPolicy::TooLarge);
     }
@@ -345,7 +347,7 @@ mod tests {
             let statement = fixtures::statement(version(3, 9), entries);
             let again = assemble(parts(&snapshot, &statement).collect()).unwrap();
             assert!(again.is_complete());
-            let (again, proof) = again.build(&peppers()).unwrap();
+            let (again, proof) = again.build().unwrap();
             assert_eq!(proof, Some(statement));
             assert_eq!((again.version(), again.state_hash()), (snapshot.version(), snapshot.state_hash()));
         }

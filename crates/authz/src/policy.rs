@@ -126,7 +126,9 @@ impl Service {
         };
         let access = check_places(&document).and_then(|()| Access::new(&uid, &document, peppers));
         let shared = |texts: Vec<String>| texts.into_iter().map(Arc::from).collect();
-        let (hosts, path_prefixes) = (shared(document.hosts), shared(document.path_prefixes));
+        // Without a host, a prefix is no place.
+        let prefixes = if document.hosts.is_empty() { Vec::new() } else { document.path_prefixes };
+        let (hosts, path_prefixes) = (shared(document.hosts), shared(prefixes));
         Self { uid, name, hosts, path_prefixes, shadow_until: document.shadow_until, access }
     }
 

@@ -1,18 +1,16 @@
 //! The complete, immutable state of policy at one revision, and how one follows from another.
 
+mod index;
 mod places;
 mod tally;
 
-use std::borrow::Borrow;
-use std::cmp::Ordering;
 use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use equivalent::Comparable;
-use imbl::{HashMap, OrdSet};
+use imbl::{HashMap, OrdMap};
 
+use self::index::{Index, Key, Keyed};
 use self::places::Places;
 use self::tally::Tally;
 use crate::policy::Service;
@@ -230,80 +228,23 @@ pub struct Snapshot {
     workspace: Arc<str>,
     version: Version,
     state_hash: StateHash,
-    entries: OrdSet<Placed>,
-    by_name: HashMap<ByName, ()>,
+    entries: OrdMap<EntryId, Placed>,
+    by_name: Index<Arc<Service>>,
     places: Places,
     keys: HashMap<Arc<str>, Arc<VerificationKey>>,
     tally: Tally,
 }
 
-/// An entry in the order of ids, with its hash beside it: the hash over all of them is computed without a look at each.
+/// An entry with its hash beside it: the hash over all of them is computed without a look at each.
 #[derive(Debug, Clone)]
 struct Placed {
     hash: [u8; 32],
     entry: Arc<Entry>,
 }
 
-impl Placed {
-    fn new(entry: Entry) -> Self {
-        let hash = entry_hash(&entry.id, &entry.name, &entry.content);
-        Self { hash, entry: Arc::new(entry) }
-    }
-}
-
-impl PartialEq for Placed {
-    fn eq(&self, other: &Self) -> bool {
-        self.entry.id == other.entry.id
-    }
-}
-
-impl Eq for Placed {}
-
-impl PartialOrd for Placed {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Placed {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.entry.id.cmp(&other.entry.id)
-    }
-}
-
-impl equivalent::Equivalent<Placed> for EntryId {
-    fn equivalent(&self, placed: &Placed) -> bool {
-        *self == placed.entry.id
-    }
-}
-
-impl Comparable<Placed> for EntryId {
-    fn compare(&self, placed: &Placed) -> Ordering {
-        self.cmp(&placed.entry.id)
-    }
-}
-
-/// A service that is found by its name. One pointer, because the nodes of a map have more slots than services.
-#[derive(Debug, Clone)]
-struct ByName(Arc<Service>);
-
-impl Borrow<str> for ByName {
-    fn borrow(&self) -> &str {
-        self.0.name().as_str()
-    }
-}
-
-impl PartialEq for ByName {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name() == other.0.name()
-    }
-}
-
-impl Eq for ByName {}
-
-impl Hash for ByName {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.name().as_str().hash(state);
+impl Keyed for Arc<Service> {
+    fn key(&self) -> Key<'_> {
+        (self.name().as_str(), "")
     }
 }
 
@@ -322,8 +263,8 @@ impl Snapshot {
             workspace,
             version,
             state_hash: stated,
-            entries: OrdSet::new(),
-            by_name: HashMap::new(),
+            entries: OrdMap::new(),
+            by_name: Index::default(),
             places: Places::default(),
             keys: HashMap::new(),
             tally: Tally::default(),
@@ -366,13 +307,19 @@ impl Snapshot {
             self.remove(change.id());
         }
         drop(seen);
-        for change in changes {
-            if let EntryChange::Put(entry) = change {
-                entry.succeed(before.get(entry.id()));
+        // In two rounds: nodes that are filled in order stay half empty, and the second round fills the other half.
+        let mut second_round = Vec::with_capacity(changes.len() / 2);
+        for (number, change) in changes.into_iter().enumerate() {
+            let EntryChange::Put(entry) = change else { continue };
+            entry.succeed(before.get(entry.id()));
+            if number % 2 == 0 {
                 self.insert(entry)?;
+            } else {
+                second_round.push(entry);
             }
         }
-        let computed = state_hash(self.entries.iter().map(|placed| &placed.hash));
+        second_round.into_iter().try_for_each(|entry| self.insert(entry))?;
+        let computed = state_hash(self.entries.values().map(|placed| &placed.hash));
         if computed != stated {
             return Err(RefusedState::StateHash { stated, computed });
         }
@@ -383,7 +330,7 @@ impl Snapshot {
         let Some(Placed { entry, .. }) = self.entries.remove(id) else { return };
         match &entry.item {
             Item::Service(service) => {
-                self.by_name.remove(service.name().as_str());
+                self.by_name.remove(service.key());
                 self.places.remove(service);
                 self.tally.remove(service);
             }
@@ -397,9 +344,10 @@ impl Snapshot {
     fn insert(&mut self, entry: Entry) -> Result<(), RefusedState> {
         match &entry.item {
             Item::Service(service) => {
-                if self.by_name.insert(ByName(Arc::clone(service)), ()).is_some() {
+                if self.by_name.get(service.key()).is_some() {
                     return Err(RefusedState::NameTwice(service.name().clone()));
                 }
+                self.by_name.insert(Arc::clone(service));
                 self.places.insert(service);
                 self.tally.add(service);
             }
@@ -408,7 +356,8 @@ impl Snapshot {
             }
             Item::Unused => {}
         }
-        self.entries.insert(Placed::new(entry));
+        let hash = entry_hash(&entry.id, &entry.name, &entry.content);
+        self.entries.insert(entry.id.clone(), Placed { hash, entry: Arc::new(entry) });
         Ok(())
     }
 
@@ -432,7 +381,7 @@ impl Snapshot {
 
     /// All entries, in the order of their ids.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
-        self.entries.iter().map(|placed| placed.entry.as_ref())
+        self.entries.values().map(|placed| placed.entry.as_ref())
     }
 
     /// All services, in the order of their uids.
@@ -461,7 +410,7 @@ impl Snapshot {
 
     /// Takes the place of an older snapshot that it was not made from: uses of credentials that stay go on being counted.
     pub fn succeed(&self, before: &Self) {
-        self.entries.iter().for_each(|Placed { entry, .. }| entry.succeed(before.entries.get(&entry.id)));
+        self.entries.iter().for_each(|(id, Placed { entry, .. })| entry.succeed(before.entries.get(id)));
     }
 
     /// Places that two services claim: host, path prefix, and the service that does not get it.
@@ -470,7 +419,7 @@ impl Snapshot {
     }
 
     pub(crate) fn service_named(&self, name: &str) -> Option<&Arc<Service>> {
-        self.by_name.get_key_value(name).map(|(ByName(service), ())| service)
+        self.by_name.get((name, ""))
     }
 
     pub(crate) fn service_at(&self, host: &str, path: &str) -> Option<&Arc<Service>> {

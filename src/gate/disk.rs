@@ -41,7 +41,8 @@ pub enum DirectoryError {
     },
     /// Others could put policy there.
     #[error(
-        "`{path}` can be written by others (mode {mode:o}): name a directory in it, which is then made private"
+        "`{path}` can be written by others (mode {mode:o}): name a directory in it, which is then made private (in \
+         Kubernetes, `fsGroupChangePolicy: OnRootMismatch` keeps it so)"
     )]
     Writable {
         /// The directory.
@@ -130,6 +131,11 @@ impl HighWater {
     pub(crate) fn version(&self) -> Version {
         Version { epoch: self.epoch, revision: self.revision }
     }
+
+    /// Whether the same policy key signed both.
+    pub(crate) fn is_signed_like(&self, proven: &Proven) -> bool {
+        self.statement.as_ref().is_some_and(|statement| statement.key_id == proven.statement.key_id)
+    }
 }
 
 /// What was found.
@@ -213,7 +219,11 @@ impl Disk {
                 let state = self.read_state(trust, high_water.as_ref());
                 Found { high_water, state }
             }
-            Err(error) => Found { high_water: None, state: Err(error) },
+            // What is left is not used: it may be older than what was acknowledged. But nothing older is taken, either.
+            Err(error) => {
+                let left = self.read_state(trust, None).ok().flatten();
+                Found { high_water: left.as_ref().map(HighWater::new), state: Err(error) }
+            }
         }
     }
 
@@ -646,8 +656,28 @@ mod tests {
         let directory = left_at_8();
         edit(&directory, "high-water", |bytes| *bytes.last_mut().unwrap() ^= 1);
         let found = read(&directory);
-        assert!(found.high_water.is_none());
         assert!(matches!(found.state.unwrap_err(), StateError::Checksum { file: "high-water" }));
+        assert_eq!(
+            found.high_water.unwrap().version(),
+            version(1, 8),
+            "what is left still keeps it from going back"
+        );
+        std::fs::remove_file(file(&directory, "snapshot")).unwrap();
+        assert!(read(&directory).high_water.is_none());
+    }
+
+    /// As some file systems leave a file that grew when the power went.
+    #[test]
+    fn t110_zeros_at_the_end_of_a_log_are_left_out() {
+        for name in ["changes", "high-water"] {
+            for zeros in [1, 36, 4096] {
+                let directory = left_at_8();
+                edit(&directory, name, |bytes| bytes.resize(bytes.len() + zeros, 0));
+                let found = read(&directory);
+                assert_eq!(found.high_water.unwrap().version(), version(1, 8), "{name} {zeros}");
+                assert_eq!(found.state.unwrap().unwrap().snapshot.version(), version(1, 8), "{name} {zeros}");
+            }
+        }
     }
 
     /// The mark was on its way when the process ended: what it would have been was not acknowledged.

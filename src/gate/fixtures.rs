@@ -1,5 +1,7 @@
 //! Policy for tests: services with keys, as a workspace would send them.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
@@ -7,8 +9,12 @@ use scoregate_authz::{
     EntryId, Pepper, Peppers, PlainKey, Snapshot, StateHash, UnixTime, Version, entry_hash, state_hash,
 };
 
-use super::keeper::Trust;
-use super::state::Proven;
+use super::disk::Disk;
+use super::keeper::{Keeper, Trust};
+use super::metrics::GateMetrics;
+use super::state::{Assembly, Proven};
+use crate::clock::SystemClock;
+use crate::metrics::Metrics;
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::statement::{PolicyKey, Statement, TrustedPolicyKeys};
 
@@ -146,7 +152,7 @@ pub(crate) fn proven(at: Version, entries: &[wire::Entry]) -> Proven {
 /// When the statements of tests are issued.
 pub(crate) const ISSUED_AT: UnixTime = UnixTime::from_secs(1_000);
 
-fn policy_key() -> PolicyKey {
+pub(crate) fn policy_key() -> PolicyKey {
     // The example of RFC 8410, section 10.3.
     let key = "-----BEGIN PRIVATE KEY-----\n\
         MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
@@ -164,8 +170,36 @@ pub(crate) fn statement_at(
     entries: &[wire::Entry],
     issued_at: UnixTime,
 ) -> wire::Statement {
+    statement_by(&policy_key(), version, entries, issued_at)
+}
+
+pub(crate) fn statement_by(
+    key: &PolicyKey,
+    version: Version,
+    entries: &[wire::Entry],
+    issued_at: UnixTime,
+) -> wire::Statement {
     let (workspace, state_hash) = (WORKSPACE.to_owned(), hash_of(entries));
-    policy_key().sign(&Statement { workspace, version, state_hash, issued_at })
+    key.sign(&Statement { workspace, version, state_hash, issued_at })
+}
+
+/// That the workspace still has these entries.
+pub(crate) fn heartbeat(at: Version, entries: &[wire::Entry], statement: wire::Statement) -> wire::Heartbeat {
+    let Version { epoch, revision } = at;
+    let state_hash = hash_of(entries).0.to_vec();
+    wire::Heartbeat { epoch, revision, state_hash, sent_at: None, statement: Some(statement) }
+}
+
+/// A keeper with its files below this directory.
+pub(crate) fn keeper(data: &Path, trust: Trust) -> Keeper {
+    let metrics = GateMetrics::register(&Metrics::default(), Arc::new(SystemClock)).policy;
+    Keeper::new(Disk::open(&data.join("gate")).unwrap(), trust, metrics)
+}
+
+/// Gives it these entries as a snapshot.
+pub(crate) fn give(keeper: &Keeper, at: Version, entries: &[wire::Entry]) {
+    let whole = parts(at, entries, entries.len().max(1)).remove(0);
+    keeper.take_snapshot(Assembly::begin(whole, keeper.peppers()).unwrap()).unwrap();
 }
 
 /// Believes the statements of tests, for an hour.

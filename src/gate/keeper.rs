@@ -55,6 +55,15 @@ struct Kept {
     written: UnixTime,
 }
 
+impl Kept {
+    /// Whether what is known of the state in force differs enough from what the disk says of it: also after the workspace's
+    /// clock was set back, and with the first word under a new policy key, which may soon be the only one that is trusted.
+    fn is_worth_a_mark(&self, proven: &Proven) -> bool {
+        proven.issued_at.abs_diff(self.written) >= CONFIRMATION_INTERVAL
+            || self.high_water.as_ref().is_none_or(|mark| !mark.is_signed_like(proven))
+    }
+}
+
 /// What became of a snapshot or change: it is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -290,7 +299,7 @@ impl Keeper {
         if !kept.durable {
             let written = kept.disk.keep_snapshot(proven);
             note(kept, proven, written);
-        } else if proven.issued_at.saturating_sub(kept.written) >= CONFIRMATION_INTERVAL {
+        } else if kept.is_worth_a_mark(proven) {
             let moved = kept.disk.keep_high_water(proven);
             note(kept, proven, moved);
         }
@@ -357,21 +366,19 @@ fn warn_of_problems(snapshot: &Snapshot) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
-    use crate::gate::fixtures::{change, key_service, open_service, parts, trust, version};
-    use crate::gate::metrics::GateMetrics;
-    use crate::metrics::Metrics;
+    use crate::gate::fixtures::{
+        self, ISSUED_AT, change, give, heartbeat, keeper, key_service, open_service, statement_at,
+        statement_by, trust, version,
+    };
+    use crate::statement::PolicyKey;
 
     /// Each change would otherwise leave another copy of what it replaced.
     #[test]
     fn t118_snapshots_are_freed_once_nobody_reads_them() {
         let data = tempfile::tempdir().unwrap();
-        let metrics = GateMetrics::register(&Metrics::default(), Arc::new(SystemClock)).policy;
-        let disk = Disk::open(&data.path().join("gate")).unwrap();
-        let keeper = Keeper::new(disk, trust(), metrics);
+        let keeper = keeper(data.path(), trust());
         let before: Vec<_> = (0..50).map(|number| open_service(&format!("svc-{number:02}"))).collect();
-        let whole = Assembly::begin(parts(version(1, 1), &before, 50).remove(0), keeper.peppers()).unwrap();
-        keeper.take_snapshot(whole).unwrap();
+        give(&keeper, version(1, 1), &before);
         let replaced = Arc::downgrade(&keeper.proven().unwrap().snapshot);
         let read = keeper.in_force().snapshot();
 
@@ -382,5 +389,77 @@ mod tests {
         assert!(replaced.upgrade().is_some(), "a check still reads it");
         drop(read);
         assert!(replaced.upgrade().is_none());
+    }
+
+    fn believing(keys: &[&PolicyKey]) -> Trust {
+        let policy_keys = TrustedPolicyKeys::new(keys.iter().map(|key| key.public())).unwrap();
+        Trust { policy_keys, ..trust() }
+    }
+
+    fn another_key() -> PolicyKey {
+        PolicyKey::from_pem(&PolicyKey::generate().unwrap()).unwrap()
+    }
+
+    /// The old key may be taken from the gate as soon as the workspace signs with the new one.
+    #[test]
+    fn the_first_word_under_a_new_policy_key_is_on_disk_at_once() {
+        let data = tempfile::tempdir().unwrap();
+        let (old, new) = (fixtures::policy_key(), another_key());
+        let (at, policy) = (version(1, 7), [key_service("one", 1)]);
+        let both = keeper(data.path(), believing(&[&old, &new]));
+        give(&both, at, &policy);
+        let statement = statement_by(&new, at, &policy, ISSUED_AT + Duration::from_secs(1));
+        both.confirm(&heartbeat(at, &policy, statement)).unwrap();
+        drop(both);
+
+        let again = keeper(data.path(), believing(&[&new]));
+        assert_eq!(again.proven().map(|held| held.snapshot.version()), Some(at));
+        let older = {
+            let mut part = fixtures::parts(version(1, 6), &policy, 1).remove(0);
+            part.statement = Some(statement_by(&new, version(1, 6), &policy, ISSUED_AT));
+            part
+        };
+        assert!(matches!(again.admit(&older), Err(RefusedPolicy::Backwards { .. })));
+    }
+
+    /// What nobody whom it trusts has signed is no policy, but that it went so far still holds.
+    #[test]
+    fn a_mark_holds_whoever_signed_it() {
+        let data = tempfile::tempdir().unwrap();
+        let (new, policy) = (another_key(), [key_service("one", 1)]);
+        give(&keeper(data.path(), trust()), version(1, 7), &policy);
+        let again = keeper(data.path(), believing(&[&new]));
+        assert!(again.proven().is_none());
+        let begins = |revision| {
+            let at = version(1, revision);
+            let mut part = fixtures::parts(at, &policy, 1).remove(0);
+            part.statement = Some(statement_by(&new, at, &policy, ISSUED_AT));
+            part
+        };
+        assert!(matches!(again.admit(&begins(6)), Err(RefusedPolicy::Backwards { .. })));
+        assert_eq!(again.admit(&begins(7)), Ok(()));
+    }
+
+    /// Each heartbeat would otherwise cost a wait for the disk.
+    #[test]
+    fn confirmations_reach_the_disk_once_a_minute_whichever_way_the_clock_went() {
+        let (at, policy) = (version(1, 7), [key_service("one", 1)]);
+        let minute = CONFIRMATION_INTERVAL;
+        let almost = minute - Duration::from_millis(1);
+        let (forward, back) = (ISSUED_AT + minute, ISSUED_AT.saturating_sub(minute));
+        for (issued_at, on_disk) in [
+            (ISSUED_AT + almost, ISSUED_AT),
+            (ISSUED_AT.saturating_sub(almost), ISSUED_AT),
+            (forward, forward),
+            (back, back),
+        ] {
+            let data = tempfile::tempdir().unwrap();
+            let first = keeper(data.path(), trust());
+            give(&first, at, &policy);
+            first.confirm(&heartbeat(at, &policy, statement_at(at, &policy, issued_at))).unwrap();
+            assert_eq!(first.proven().unwrap().issued_at, issued_at);
+            drop(first);
+            assert_eq!(keeper(data.path(), trust()).proven().unwrap().issued_at, on_disk);
+        }
     }
 }

@@ -17,6 +17,8 @@ const HEADER_LENGTH: usize = 8;
 const PREFIX_LENGTH: usize = 4 + digest::SHA256_OUTPUT_LEN;
 /// Longest record, in bytes.
 const MAX_RECORD: usize = 64 * 1024 * 1024;
+/// Of a record.
+type Checksum = [u8; digest::SHA256_OUTPUT_LEN];
 /// Bits of a mode that let others than the owner write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -122,12 +124,7 @@ impl Records {
 
     fn take_record(&mut self) -> Result<Vec<u8>, StateError> {
         let file = self.kind.file_name();
-        let prefix: [u8; PREFIX_LENGTH] = self.take_array()?;
-        let (length, checksum) = prefix.split_at(4);
-        let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
-        if length > MAX_RECORD {
-            return Err(StateError::TooLong { file });
-        }
+        let (length, checksum) = self.take_prefix()?;
         if length as u64 > self.length - self.position {
             return Err(StateError::Truncated { file });
         }
@@ -137,6 +134,19 @@ impl Records {
             return Err(StateError::Checksum { file });
         }
         Ok(record)
+    }
+
+    /// The length of the next record, and its checksum.
+    fn take_prefix(&mut self) -> Result<(usize, Checksum), StateError> {
+        let file = self.kind.file_name();
+        let length = u32::from_be_bytes(self.take_array()?) as usize;
+        let checksum: Checksum = self.take_array()?;
+        // A file system may have made the file longer before the power went, and have written nothing there. No record
+        // looks like this.
+        if length == 0 && checksum == Checksum::default() {
+            return Err(StateError::Truncated { file });
+        }
+        if length > MAX_RECORD { Err(StateError::TooLong { file }) } else { Ok((length, checksum)) }
     }
 
     fn take_array<const N: usize>(&mut self) -> Result<[u8; N], StateError> {

@@ -137,7 +137,9 @@ impl Feed {
         let channel = connecting.await.map_err(|_| FeedError::Silent)??;
         let mut client = PolicyFeedClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         let (outbound, messages) = mpsc::channel(16);
-        let hello = wire::gate_message::Message::Hello(self.keeper.hello(&self.gate));
+        let gate = self.gate.clone();
+        let hello = self.blocking(move |keeper| keeper.hello(&gate)).await?;
+        let hello = wire::gate_message::Message::Hello(hello);
         // The channel is new and has room.
         let _ = outbound.send(wire::GateMessage { message: Some(hello) }).await;
         let mut request = Request::new(ReceiverStream::new(messages));
@@ -147,6 +149,15 @@ impl Feed {
         let answered = timeout(self.silence, client.subscribe(request)).await;
         let response = answered.map_err(|_| FeedError::Silent)?;
         Ok((outbound, response.map_err(|status| FeedError::Call(Box::new(status)))?.into_inner()))
+    }
+
+    /// The keeper builds and writes, and waits for others who do, on a thread that may wait.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Keeper) -> T + Send + 'static,
+    ) -> Result<T, FeedError> {
+        let keeper = Arc::clone(&self.keeper);
+        Ok(tokio::task::spawn_blocking(move || work(&keeper)).await?)
     }
 }
 
@@ -249,15 +260,17 @@ impl<'a> Session<'a> {
                 self.state = State::Skipping;
                 return Ok(());
             }
-            State::Assembling(assembly) => assembly.with(part),
+            State::Assembling(assembly) => self.feed.blocking(|_| assembly.with(part)).await?,
             State::Following | State::Skipping => {
-                let keeper = &self.feed.keeper;
-                keeper.admit(&part).and_then(|()| Assembly::begin(part, keeper.peppers()))
+                let begin = |keeper: &Keeper| {
+                    keeper.admit(&part).and_then(|()| Assembly::begin(part, keeper.peppers()))
+                };
+                self.feed.blocking(begin).await?
             }
         };
         match assembled {
             Ok(assembly) if assembly.is_complete() => {
-                let taken = self.blocking(move |keeper| keeper.take_snapshot(assembly)).await?;
+                let taken = self.feed.blocking(move |keeper| keeper.take_snapshot(assembly)).await?;
                 self.conclude(version, taken).await
             }
             Ok(assembly) => {
@@ -274,12 +287,12 @@ impl<'a> Session<'a> {
         match self.state {
             State::Following => {
                 let committed_at = change.committed_at;
-                let taken = self.blocking(move |keeper| keeper.take_change(&change)).await?;
+                let taken = self.feed.blocking(move |keeper| keeper.take_change(&change)).await?;
                 if taken.is_ok() {
                     self.feed.metrics.applied(committed_at.as_ref());
                 }
                 self.conclude(version, taken).await?;
-                self.blocking(Keeper::tidy).await
+                self.feed.blocking(Keeper::tidy).await
             }
             State::Assembling(_) => self.refuse(version, RefusedPolicy::ChangeWithinSnapshot).await,
             // It was on its way before the workspace heard of the refusal; the snapshot will have it.
@@ -297,7 +310,7 @@ impl<'a> Session<'a> {
             State::Assembling(_) | State::Skipping => Err(FeedError::NoSnapshot),
             State::Following => {
                 let version = Version { epoch: heartbeat.epoch, revision: heartbeat.revision };
-                match self.blocking(move |keeper| keeper.confirm(&heartbeat)).await? {
+                match self.feed.blocking(move |keeper| keeper.confirm(&heartbeat)).await? {
                     Ok(taken) => {
                         self.backoff.reset();
                         match taken {
@@ -364,36 +377,25 @@ impl<'a> Session<'a> {
         let sent = self.outbound.send(wire::GateMessage { message: Some(message) }).await;
         sent.map_err(|_| FeedError::Closed)
     }
-
-    /// Policy is built and written on a thread that may wait.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Keeper) -> T + Send + 'static,
-    ) -> Result<T, FeedError> {
-        let keeper = Arc::clone(&self.feed.keeper);
-        Ok(tokio::task::spawn_blocking(move || work(&keeper)).await?)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::gate::disk::Disk;
-    use crate::gate::fixtures::trust;
+    use crate::gate::fixtures::{self, trust, version};
     use crate::gate::metrics::GateMetrics;
     use crate::metrics::Metrics;
     use tokio::net::TcpListener;
 
     fn feed(address: PeerAddress, data: &tempfile::TempDir) -> Feed {
         let metrics = GateMetrics::register(&Metrics::default(), Arc::new(SystemClock));
-        let disk = Disk::open(&data.path().join("gate")).unwrap();
         Feed {
             gate: "gate-1".to_owned(),
             address,
             tls: None,
             credential: bearer(&"secret".into()),
-            keeper: Arc::new(Keeper::new(disk, trust(), metrics.policy)),
+            keeper: Arc::new(fixtures::keeper(data.path(), trust())),
             usage: Arc::new(Usage::new(Arc::default(), metrics.uses)),
             metrics: FeedMetrics::register(&Metrics::default(), Arc::new(SystemClock)),
             silence: Duration::from_millis(100),
@@ -423,6 +425,48 @@ mod tests {
         let ended = timeout(Duration::from_secs(10), feed.follow(&mut Backoff::new())).await.unwrap();
         assert!(matches!(ended, FeedError::Connect { .. } | FeedError::Call(_)), "{ended:?}");
         closing.abort();
+    }
+
+    /// Does this while somebody else is busy with what is kept, and gives up half a second later. How long that took on a
+    /// runtime of one thread.
+    async fn beside_a_busy_keeper(feed: &Feed, work: impl Future<Output = FeedError>) -> Duration {
+        let keeper = Arc::clone(&feed.keeper);
+        let (begun, (done, busy)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        let holding = std::thread::spawn(move || {
+            keeper.busy_while(|| {
+                begun.0.send(()).unwrap();
+                let _ = busy.recv_timeout(Duration::from_secs(10));
+            });
+        });
+        begun.1.recv().unwrap();
+        let since = tokio::time::Instant::now();
+        let outcome = timeout(Duration::from_millis(500), work).await;
+        let waited = since.elapsed();
+        assert!(outcome.is_err(), "it was to wait: {outcome:?}");
+        done.send(()).unwrap();
+        holding.join().unwrap();
+        waited
+    }
+
+    /// The thread that would wait has other work: heartbeats, copies for peers, the admin listener.
+    #[tokio::test]
+    async fn waiting_for_the_keeper_holds_up_nothing_else() {
+        let data = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let feed = feed(crate::listen::ListenAddress::Tcp(listener.local_addr().unwrap()).into(), &data);
+        let hello = async { feed.follow(&mut Backoff::new()).await };
+        assert!(beside_a_busy_keeper(&feed, hello).await < Duration::from_secs(5));
+
+        let part = fixtures::parts(version(1, 1), &[fixtures::key_service("one", 1)], 1).remove(0);
+        let message = Some(wire::workspace_message::Message::SnapshotPart(part));
+        let (outbound, _messages) = mpsc::channel(1);
+        let mut backoff = Backoff::new();
+        let mut session = Session::new(&feed, outbound, &mut backoff);
+        let taking = async {
+            session.take(wire::WorkspaceMessage { message }).await.unwrap();
+            FeedError::Closed
+        };
+        assert!(beside_a_busy_keeper(&feed, taking).await < Duration::from_secs(5));
     }
 
     #[test]

@@ -325,6 +325,13 @@ impl Keeper {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Is busy until the work is done, as with a slow disk.
+    #[cfg(test)]
+    pub(crate) fn busy_while(&self, work: impl FnOnce()) {
+        let _kept = self.kept();
+        work();
+    }
 }
 
 fn note(kept: &mut Kept, proven: &Proven, written: std::io::Result<()>) {

@@ -438,6 +438,11 @@ pub(crate) fn read_copy(bytes: Vec<u8>, peppers: &Peppers) -> Result<Assembly, S
     assemble(&mut Records::of_copy(Kind::Snapshot, bytes)?, peppers)
 }
 
+/// What a copy says of the whole, as soon as so much of it is read; `None` if more is needed.
+pub(crate) fn read_head(bytes: &[u8]) -> Result<Option<wire::SnapshotPart>, StateError> {
+    Records::first_of_copy(Kind::Snapshot, bytes)
+}
+
 /// A copy of a state as a `snapshot` file, in pieces.
 pub(crate) fn copy(proven: &Proven) -> impl Iterator<Item = io::Result<Vec<u8>>> {
     record::copy(Kind::Snapshot, state::parts(&proven.snapshot, &proven.statement))
@@ -678,6 +683,20 @@ mod tests {
                 assert_eq!(found.state.unwrap().unwrap().snapshot.version(), version(1, 8), "{name} {zeros}");
             }
         }
+    }
+
+    #[test]
+    fn the_head_of_a_copy_is_read_as_soon_as_it_is_there() {
+        let state = proven(version(1, 7), &[key_service("one", 1)]);
+        let whole = copy(&state).collect::<Result<Vec<_>, _>>().unwrap().concat();
+        for keep in 0..whole.len() {
+            assert!(read_head(&whole[..keep]).unwrap().is_none(), "{keep}");
+        }
+        let more = [whole.as_slice(), &[7; 100]].concat();
+        assert_eq!(state::version_of(&read_head(&more).unwrap().unwrap()), version(1, 7));
+        assert!(matches!(read_head(&[b'x'; 100]), Err(StateError::Magic { .. })));
+        let endless = [&whole[..8], &[0xff; 100]].concat();
+        assert!(matches!(read_head(&endless), Err(StateError::TooLong { .. })));
     }
 
     /// The mark was on its way when the process ended: what it would have been was not acknowledged.

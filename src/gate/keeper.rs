@@ -195,15 +195,20 @@ impl Keeper {
 
     /// Puts a copy of a snapshot in force and on disk, if it is later than what is in force.
     pub(crate) fn take_copy(&self, assembly: Assembly) -> Result<Copied, RefusedPolicy> {
-        let head = assembly.head();
-        self.admit(&head)?;
-        if self.proven().is_some_and(|held| held.snapshot.version() == state::version_of(&head)) {
-            return self.confirm_by_copy(&head);
+        if let Some(copied) = self.weigh(&assembly.head())? {
+            return Ok(copied);
         }
         match self.take_snapshot(assembly)? {
             Taken::Durable(version) => Ok(Copied::Taken(version)),
             Taken::InMemory => Ok(Copied::Taken(self.applied.borrow().unwrap_or_default())),
         }
+    }
+
+    /// What a copy is worth that begins like this; `None` if the rest of it has to be read for that.
+    pub(crate) fn weigh(&self, head: &wire::SnapshotPart) -> Result<Option<Copied>, RefusedPolicy> {
+        self.admit(head)?;
+        let is_held = self.proven().is_some_and(|held| held.snapshot.version() == state::version_of(head));
+        if is_held { self.confirm_by_copy(head).map(Some) } else { Ok(None) }
     }
 
     /// A copy of what is in force, as `admit` has found: at best it is known to have been the latest for longer.

@@ -87,6 +87,18 @@ impl Records {
         Self::begin(kind, Box::new(io::Cursor::new(bytes)), length)
     }
 
+    /// The first record of a copy that is still being read; `None` if more of it is needed.
+    pub(super) fn first_of_copy<M: Message + Default>(
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<Option<M>, StateError> {
+        let start = HEADER_LENGTH + PREFIX_LENGTH;
+        let Some(prefix) = bytes.get(..start) else { return Ok(None) };
+        let (length, _) = Self::of_copy(kind, prefix.to_vec())?.take_prefix()?;
+        let Some(first) = bytes.get(..start + length) else { return Ok(None) };
+        Self::of_copy(kind, first.to_vec())?.next()
+    }
+
     fn begin(kind: Kind, reader: Box<dyn Read + Send>, length: u64) -> Result<Self, StateError> {
         let mut records = Self { kind, reader, length, position: 0 };
         let header: [u8; HEADER_LENGTH] = records.take_array()?;

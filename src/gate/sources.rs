@@ -36,6 +36,8 @@ const WITHOUT_FEED: Duration = Duration::from_secs(30);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// What is read of a file at one time.
+const FILE_CHUNK: usize = 256 * 1024;
 /// Longest copy: the entries of the largest snapshot with what is around them.
 const MAX_COPY: usize = MAX_BYTES + MAX_BYTES / 8;
 
@@ -135,7 +137,7 @@ struct Source {
     at: PolicySource,
     /// For https; the system's CAs and no certificate of our own without them.
     tls: Option<ClientFiles>,
-    /// What the last answer was called that was read to its end.
+    /// What the last answer was called of which all was taken that is of use here.
     known: Mutex<Option<HeaderValue>>,
 }
 
@@ -159,36 +161,28 @@ impl Sourcing {
         }
     }
 
-    async fn look(&self) {
-        if self.sources.is_empty() {
-            return;
+    /// Asks all of them: the latest policy wins, whoever has it. Each at its own pace: one that drips holds up no other.
+    async fn look(self) {
+        let this = Arc::new(self);
+        let mut looking = JoinSet::new();
+        for (index, source) in (0_u32..).zip(&this.sources) {
+            let (this, source) = (Arc::clone(&this), Arc::clone(source));
+            looking.spawn(async move {
+                tokio::time::sleep(HEAD_START + STAGGER * index).await;
+                this.look_at(&source).await;
+            });
         }
-        tokio::time::sleep(HEAD_START).await;
+        while looking.join_next().await.is_some() {}
+    }
+
+    async fn look_at(&self, source: &Source) {
         loop {
             let has_policy = self.keeper.proven().is_some();
             if !has_policy || !self.feed.is_connected() {
-                self.look_everywhere().await;
+                self.report(&source.at, source.take(&self.keeper).await);
             }
             let interval = if self.keeper.proven().is_some() { WITHOUT_FEED } else { WITHOUT_POLICY };
             tokio::time::sleep(interval.mul_f64(0.5 + random::fraction() / 2.0)).await;
-        }
-    }
-
-    /// Asks all of them: the latest policy wins, whoever has it.
-    async fn look_everywhere(&self) {
-        let mut reading = JoinSet::new();
-        for (index, source) in (0_u32..).zip(&self.sources) {
-            let (source, keeper) = (Arc::clone(source), Arc::clone(&self.keeper));
-            reading.spawn(async move {
-                tokio::time::sleep(STAGGER * index).await;
-                let outcome = source.take(keeper).await;
-                (source, outcome)
-            });
-        }
-        while let Some(read) = reading.join_next().await {
-            if let Ok((source, outcome)) = read {
-                self.report(&source.at, outcome);
-            }
         }
     }
 
@@ -218,22 +212,10 @@ impl Sourcing {
 }
 
 impl Source {
-    async fn take(&self, keeper: Arc<Keeper>) -> Result<Copied, SourceError> {
-        let Some((bytes, name)) = self.read().await? else { return Ok(Copied::Known) };
-        let taking = tokio::task::spawn_blocking(move || {
-            let assembly = disk::read_copy(bytes, keeper.peppers())?;
-            Ok::<_, SourceError>(keeper.take_copy(assembly)?)
-        });
-        let copied = taking.await??;
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = name;
-        Ok(copied)
-    }
-
-    /// The bytes with the name of this version of them; `None` if they are those that were read before.
-    async fn read(&self) -> Result<Option<(Vec<u8>, Option<HeaderValue>)>, SourceError> {
+    async fn take(&self, keeper: &Arc<Keeper>) -> Result<Copied, SourceError> {
         match &self.at {
-            PolicySource::File(path) => Ok(Some((read_file(path).await?, None))),
-            PolicySource::Url(url) => self.fetch(url.clone()).await,
+            PolicySource::File(path) => take_file(path, Reading::new(keeper)).await,
+            PolicySource::Url(url) => self.fetch(url.clone(), Reading::new(keeper)).await,
         }
     }
 
@@ -259,36 +241,85 @@ impl Source {
         client.build().map_err(SourceError::Http)
     }
 
-    async fn fetch(&self, url: Url) -> Result<Option<(Vec<u8>, Option<HeaderValue>)>, SourceError> {
+    async fn fetch(&self, url: Url, reading: Reading) -> Result<Copied, SourceError> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut request = self.client(&url)?.get(url);
         if let Some(known) = known {
             request = request.header(IF_NONE_MATCH, known);
         }
-        let mut response = request.send().await.map_err(SourceError::Http)?;
+        let response = request.send().await.map_err(SourceError::Http)?;
         match response.status() {
             StatusCode::OK => {}
-            StatusCode::NOT_MODIFIED => return Ok(None),
+            StatusCode::NOT_MODIFIED => return Ok(Copied::Known),
             other => return Err(SourceError::Status(other)),
         }
         let name = response.headers().get(ETAG).cloned();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(SourceError::Http)? {
-            if bytes.len() + chunk.len() > MAX_COPY {
-                return Err(SourceError::TooLarge);
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(Some((bytes, name)))
+        let copied = take_response(response, reading).await?;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = name;
+        Ok(copied)
     }
 }
 
-async fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
-    let file = tokio::fs::File::open(path).await.map_err(SourceError::File)?;
-    let mut bytes = Vec::new();
-    let mut limited = file.take(MAX_COPY as u64 + 1);
-    limited.read_to_end(&mut bytes).await.map_err(SourceError::File)?;
-    if bytes.len() > MAX_COPY { Err(SourceError::TooLarge) } else { Ok(bytes) }
+async fn take_response(mut response: reqwest::Response, mut reading: Reading) -> Result<Copied, SourceError> {
+    while let Some(chunk) = response.chunk().await.map_err(SourceError::Http)? {
+        if let Some(copied) = reading.add(&chunk).await? {
+            return Ok(copied);
+        }
+    }
+    reading.end().await
+}
+
+async fn take_file(path: &Path, mut reading: Reading) -> Result<Copied, SourceError> {
+    let mut file = tokio::fs::File::open(path).await.map_err(SourceError::File)?;
+    let mut chunk = vec![0; FILE_CHUNK];
+    loop {
+        match file.read(&mut chunk).await.map_err(SourceError::File)? {
+            0 => return reading.end().await,
+            length => {
+                if let Some(copied) = reading.add(&chunk[..length]).await? {
+                    return Ok(copied);
+                }
+            }
+        }
+    }
+}
+
+/// A copy that is being read. Its beginning is judged before the rest is read: whoever serves it and has nothing that is
+/// proven and new here cannot fill the memory of a gate.
+struct Reading {
+    keeper: Arc<Keeper>,
+    bytes: Vec<u8>,
+    is_weighed: bool,
+}
+
+impl Reading {
+    fn new(keeper: &Arc<Keeper>) -> Self {
+        Self { keeper: Arc::clone(keeper), bytes: Vec::new(), is_weighed: false }
+    }
+
+    /// Goes on; `Some` if the rest need not be read.
+    async fn add(&mut self, chunk: &[u8]) -> Result<Option<Copied>, SourceError> {
+        if self.bytes.len() + chunk.len() > MAX_COPY {
+            return Err(SourceError::TooLarge);
+        }
+        self.bytes.extend_from_slice(chunk);
+        if self.is_weighed {
+            return Ok(None);
+        }
+        let Some(head) = disk::read_head(&self.bytes)? else { return Ok(None) };
+        self.is_weighed = true;
+        let keeper = Arc::clone(&self.keeper);
+        Ok(tokio::task::spawn_blocking(move || keeper.weigh(&head)).await??)
+    }
+
+    async fn end(self) -> Result<Copied, SourceError> {
+        let Self { keeper, bytes, .. } = self;
+        let taking = tokio::task::spawn_blocking(move || {
+            let assembly = disk::read_copy(bytes, keeper.peppers())?;
+            Ok::<_, SourceError>(keeper.take_copy(assembly)?)
+        });
+        taking.await?
+    }
 }
 
 fn read_identity(files: &TlsFiles) -> Result<reqwest::Identity, SourceError> {

@@ -1,6 +1,8 @@
 //! Policy from elsewhere while the workspace is away.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -10,6 +12,8 @@ use scoregate::gate::PolicySource;
 use scoregate::listen::ListenAddress;
 use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate::statement::PolicyKey;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::policy::{self, WORKSPACE, change, key, key_service, parts};
 use crate::rig::{Rig, config};
@@ -66,7 +70,7 @@ impl Orphans {
 
 /// Serves these bytes, whoever asks.
 async fn mirror(bytes: Vec<u8>) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/snapshot", listener.local_addr().unwrap());
     let router = Router::new().route("/snapshot", get(move || async move { bytes }));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -116,13 +120,6 @@ async fn gate_starts_from_a_file_behind_a_symlink_and_any_mode() {
 async fn t114_sources_with_forged_older_foreign_or_broken_policy_are_passed_over() {
     let good = Orphans::new(1, &[key_service("svc", (2, 1))], 9).await;
     let old = Orphans::new(1, &[key_service("svc", (1, 1))], 8).await;
-    let forged = {
-        let mut part = parts(1, 99, &[key_service("svc", (1, 1))], 1).remove(0);
-        let foreign_key = PolicyKey::from_pem(&PolicyKey::generate().unwrap()).unwrap();
-        let statement = policy::statement_at(&foreign_key, WORKSPACE, (1, 99), &part.state_hash, policy::NOW);
-        part.statement = Some(statement);
-        copy_of(&part)
-    };
     let foreign = {
         let mut part = parts(1, 99, &[key_service("svc", (1, 1))], 1).remove(0);
         part.workspace = "ws-2".to_owned();
@@ -132,7 +129,7 @@ async fn t114_sources_with_forged_older_foreign_or_broken_policy_are_passed_over
     let mut cut = good.file();
     cut.truncate(cut.len() - 1);
     let mut sources = vec![good.url(0).to_owned(), old.url(0).to_owned()];
-    for bytes in [forged, foreign, cut, b"<html>".to_vec(), Vec::new()] {
+    for bytes in [forged(), foreign, cut, b"<html>".to_vec(), Vec::new()] {
         sources.push(mirror(bytes).await);
     }
     let sources: Vec<_> = sources.iter().map(String::as_str).collect();
@@ -144,6 +141,15 @@ async fn t114_sources_with_forged_older_foreign_or_broken_policy_are_passed_over
     assert_eq!(rig.metric("scoregate_snapshot_revision"), 9.0);
     let answer = rig.envoy().await.with("svc", &key("svc", "primary", 1)).await;
     assert_eq!(answer.outcome(), (401, "unknown_key"), "a revoked key does not come back");
+}
+
+/// A later snapshot that somebody has signed whom nobody trusts.
+fn forged() -> Vec<u8> {
+    let mut part = parts(1, 99, &[key_service("svc", (1, 1))], 1).remove(0);
+    let foreign_key = PolicyKey::from_pem(&PolicyKey::generate().unwrap()).unwrap();
+    let statement = policy::statement_at(&foreign_key, WORKSPACE, (1, 99), &part.state_hash, policy::NOW);
+    part.statement = Some(statement);
+    copy_of(&part)
 }
 
 /// The `snapshot` file of one part, by the way of its format: a header, then length, SHA-256 and record.
@@ -196,6 +202,11 @@ async fn peer_answers_once_for_each_state_and_503_without_one() {
     let first = http.get(orphans.url(0)).send().await.unwrap();
     assert_eq!(first.status(), 200);
     let name = first.headers()["etag"].clone();
+    assert_eq!(
+        first.content_length(),
+        Some(orphans.file().len() as u64),
+        "one that is cut off is seen to be"
+    );
     assert_eq!(first.bytes().await.unwrap(), orphans.file());
     let again = http.get(orphans.url(0)).header("if-none-match", name).send().await.unwrap();
     assert_eq!(again.status(), 304);
@@ -203,4 +214,72 @@ async fn peer_answers_once_for_each_state_and_503_without_one() {
     let data = tempfile::tempdir().unwrap();
     let empty = Rig::start(&nobody().await, data.path()).await;
     assert_eq!(http.get(&empty.peer_url).send().await.unwrap().status(), 503);
+}
+
+/// Answers each request, whose number it gets, with a status and these bytes, then for as long as the caller listens with
+/// `more`, one after each pause. Counts the bytes that went out.
+async fn server(
+    answer: impl Fn(usize) -> (u16, Vec<u8>) + Send + 'static,
+    more: &'static [u8],
+    pause: Duration,
+) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/snapshot", listener.local_addr().unwrap());
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let (status, begins) = answer(number);
+            let count = Arc::clone(&count);
+            tokio::spawn(async move {
+                let _ = connection.read(&mut [0; 4096]).await?;
+                let head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\n\r\n");
+                connection.write_all(&[head.as_bytes(), &begins].concat()).await?;
+                while !more.is_empty() {
+                    count.fetch_add(more.len(), Ordering::Relaxed);
+                    connection.write_all(more).await?;
+                    tokio::time::sleep(pause).await;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    (url, sent)
+}
+
+#[tokio::test]
+async fn source_that_drips_holds_up_no_other() {
+    let orphans = Orphans::new(1, &[key_service("svc", (1, 1))], 7).await;
+    let begins = |_| (200, b"sgsnap\0\x01\0\x01".to_vec());
+    let (dripping, _) = server(begins, b"\0", Duration::from_millis(100)).await;
+    // Has policy only when it is asked for the second time.
+    let file = orphans.file();
+    let late = move |number| if number == 0 { (503, Vec::new()) } else { (200, file.clone()) };
+    let (late, _) = server(late, b"", Duration::ZERO).await;
+    let data = tempfile::tempdir().unwrap();
+    let begun = Instant::now();
+    let rig = Rig::start_with(sourced(&nobody().await, data.path(), &[&dripping, &late])).await;
+    rig.wait_for(1, 7).await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+/// Whoever serves what is not proven, or known here, does not get to fill a gate's memory.
+#[tokio::test]
+async fn copy_is_read_no_further_than_its_head_if_that_is_nothing_new() {
+    const JUNK: &[u8] = &[0; 64 * 1024];
+    let orphans = Orphans::new(1, &[key_service("svc", (1, 1))], 7).await;
+    let known = orphans.file();
+    for (head, outcome) in [(known, "known"), (forged(), "refused")] {
+        let (url, sent) = server(move |_| (200, head.clone()), JUNK, Duration::ZERO).await;
+        let data = tempfile::tempdir().unwrap();
+        let sources = [orphans.url(0), url.as_str()];
+        let rig = Rig::start_with(sourced(&nobody().await, data.path(), &sources)).await;
+        let series = format!("scoregate_policy_source_reads_total{{outcome=\"{outcome}\"}}");
+        rig.wait_for_metric(&series, 1.0).await;
+        assert_eq!(rig.metric("scoregate_snapshot_revision"), 7.0);
+        // The rest is in buffers of the system.
+        let sent = sent.load(Ordering::Relaxed);
+        assert!(sent < 64 * 1024 * 1024, "{outcome}: {sent}");
+    }
 }

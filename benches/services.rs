@@ -23,8 +23,8 @@ const LENGTH: Duration = Duration::from_secs(20);
 const RATE: usize = 10_000;
 /// The services that are called; the others' keys change meanwhile.
 const CALLED: usize = SERVICES / 2;
-/// For what a process does after it is ready, such as writing the snapshot.
-const SETTLING: Duration = Duration::from_secs(5);
+/// For what a process does after it is ready, such as writing the snapshot, and giving back what it no longer needs.
+const SETTLING: Duration = Duration::from_secs(8);
 
 /// Of the issue, in the units of the figures.
 const START_LIMIT: f64 = 1_000.0;

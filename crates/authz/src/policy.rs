@@ -1,7 +1,6 @@
 //! The policy of one service: from a document that may say anything, to what a decision can rely on.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decision::Permit;
@@ -93,8 +92,9 @@ pub enum InvalidPolicy {
 pub struct Service {
     uid: ServiceUid,
     name: ServiceName,
-    hosts: Box<[Arc<str>]>,
-    path_prefixes: Box<[Arc<str>]>,
+    hosts: Box<[Box<str>]>,
+    /// `None` for the root alone, which most have.
+    path_prefixes: Option<Box<[Box<str>]>>,
     /// As a Unix second; 0 for never.
     shadow_until: u64,
     access: Result<Access, InvalidPolicy>,
@@ -125,10 +125,11 @@ impl Service {
             return Self { uid, name, hosts, path_prefixes, shadow_until: 0, access };
         };
         let access = check_places(&document).and_then(|()| Access::new(&uid, &document, peppers));
-        let shared = |texts: Vec<String>| texts.into_iter().map(Arc::from).collect();
+        let boxed = |texts: Vec<String>| texts.into_iter().map(String::into_boxed_str).collect();
         // Without a host, a prefix is no place.
-        let prefixes = if document.hosts.is_empty() { Vec::new() } else { document.path_prefixes };
-        let (hosts, path_prefixes) = (shared(document.hosts), shared(prefixes));
+        let is_root = document.hosts.is_empty() || document.path_prefixes == ["/"];
+        let path_prefixes = (!is_root).then(|| boxed(document.path_prefixes));
+        let hosts = boxed(document.hosts);
         Self { uid, name, hosts, path_prefixes, shadow_until: document.shadow_until, access }
     }
 
@@ -215,12 +216,12 @@ impl Service {
         self.access.as_ref()
     }
 
-    pub(crate) fn hosts(&self) -> &[Arc<str>] {
-        &self.hosts
-    }
-
-    pub(crate) fn path_prefixes(&self) -> &[Arc<str>] {
-        &self.path_prefixes
+    /// A host and a path prefix that it declares, by their number from 0; `None` beyond the last.
+    pub(crate) fn place(&self, number: usize) -> Option<(&str, &str)> {
+        let prefixes = self.path_prefixes.as_deref();
+        let count = prefixes.map_or(1, <[_]>::len);
+        let host = self.hosts.get(number.checked_div(count)?)?;
+        Some((host, prefixes.map_or("/", |prefixes| &prefixes[number % count])))
     }
 }
 

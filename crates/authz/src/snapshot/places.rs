@@ -7,86 +7,88 @@ use crate::policy::Service;
 use crate::service::ServiceUid;
 use crate::target::{is_path_prefix, prefixes_of};
 
-/// The services that declare one place.
-///
-/// INVARIANT: never empty, and the oldest comes first, which gets it: uids are in the order of creation.
-#[derive(Debug)]
+/// A service, and which of the places that it declares.
+#[derive(Debug, Clone)]
 struct Claim {
-    host: Arc<str>,
-    prefix: Arc<str>,
-    services: Box<[Arc<Service>]>,
+    service: Arc<Service>,
+    /// INVARIANT: less than the number of its places.
+    number: usize,
 }
 
-impl Keyed for Arc<Claim> {
+impl Keyed for Claim {
     fn key(&self) -> Key<'_> {
-        (&self.host, &self.prefix)
+        self.service.place(self.number).unwrap_or_default()
+    }
+}
+
+impl Keyed for Arc<[Claim]> {
+    fn key(&self) -> Key<'_> {
+        self[0].key()
     }
 }
 
 /// All places that services declare.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Places {
-    claims: Index<Arc<Claim>>,
-    /// INVARIANT: those of the claims that are several services'.
-    contested: Index<Arc<Claim>>,
+    /// Who gets each place: the oldest service that declares it.
+    granted: Index<Claim>,
+    /// INVARIANT: the places that several services declare, with all their claims. The oldest comes first: uids are in the
+    /// order of creation.
+    contested: Index<Arc<[Claim]>>,
 }
 
 impl Places {
     pub(super) fn insert(&mut self, service: &Arc<Service>) {
-        for (host, prefix) in declared(service) {
-            let mut services = self.others((host, prefix), service.uid());
-            let older = services.partition_point(|other| other.uid() < service.uid());
-            services.insert(older, Arc::clone(service));
-            self.put(host, prefix, services);
+        for (number, place) in declared(service) {
+            let mut claims = self.others(place, service.uid());
+            let older = claims.partition_point(|other| other.service.uid() < service.uid());
+            claims.insert(older, Claim { service: Arc::clone(service), number });
+            self.put(place, claims);
         }
     }
 
     pub(super) fn remove(&mut self, service: &Service) {
-        for (host, prefix) in declared(service) {
-            let others = self.others((host, prefix), service.uid());
-            self.put(host, prefix, others);
+        for (_, place) in declared(service) {
+            let others = self.others(place, service.uid());
+            self.put(place, others);
         }
     }
 
     /// The service that has the longest prefix of a path.
     pub(super) fn find(&self, host: &str, path: &str) -> Option<&Arc<Service>> {
-        let claim = prefixes_of(path).find_map(|prefix| self.claims.get((host, prefix)));
-        claim.map(|claim| &claim.services[0])
+        let claim = prefixes_of(path).find_map(|prefix| self.granted.get((host, prefix)));
+        claim.map(|claim| &claim.service)
     }
 
     /// Host, path prefix, and the service that does not get the place.
     pub(super) fn contested(&self) -> impl Iterator<Item = (&str, &str, &ServiceUid)> {
-        self.contested.iter().flat_map(|claim| {
-            let (host, prefix) = claim.key();
-            claim.services[1..].iter().map(move |loser| (host, prefix, loser.uid()))
+        self.contested.iter().flat_map(|claims| {
+            let (host, prefix) = claims.key();
+            claims[1..].iter().map(move |loser| (host, prefix, loser.service.uid()))
         })
     }
 
-    fn others(&self, place: Key<'_>, uid: &ServiceUid) -> Vec<Arc<Service>> {
-        let services = self.claims.get(place).into_iter().flat_map(|claim| claim.services.iter());
-        services.filter(|other| other.uid() != uid).cloned().collect()
+    fn others(&self, place: Key<'_>, uid: &ServiceUid) -> Vec<Claim> {
+        let contested = self.contested.get(place).map(Arc::as_ref);
+        let granted = || self.granted.get(place).map(std::slice::from_ref);
+        let claims = contested.or_else(granted).unwrap_or_default();
+        claims.iter().filter(|other| other.service.uid() != uid).cloned().collect()
     }
 
-    fn put(&mut self, host: &Arc<str>, prefix: &Arc<str>, services: Vec<Arc<Service>>) {
-        self.claims.remove((host, prefix));
-        self.contested.remove((host, prefix));
-        if services.is_empty() {
-            return;
+    fn put(&mut self, place: Key<'_>, claims: Vec<Claim>) {
+        self.granted.remove(place);
+        self.contested.remove(place);
+        if let Some(first) = claims.first() {
+            self.granted.insert(first.clone());
         }
-        let is_contested = services.len() > 1;
-        let (host, prefix) = (Arc::clone(host), Arc::clone(prefix));
-        let claim = Arc::new(Claim { host, prefix, services: services.into() });
-        if is_contested {
-            self.contested.insert(Arc::clone(&claim));
+        if claims.len() > 1 {
+            self.contested.insert(claims.into());
         }
-        self.claims.insert(claim);
     }
 }
 
-/// The hosts and path prefixes that a service declares.
-fn declared(service: &Service) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
-    service.hosts().iter().flat_map(|host| {
-        let prefixes = service.path_prefixes().iter().filter(|prefix| is_path_prefix(prefix));
-        prefixes.map(move |prefix| (host, prefix))
-    })
+/// The places that a service declares, with their numbers.
+fn declared(service: &Service) -> impl Iterator<Item = (usize, Key<'_>)> {
+    let places = (0..).map_while(|number| Some((number, service.place(number)?)));
+    places.filter(|(_, (_, prefix))| is_path_prefix(prefix))
 }

@@ -196,6 +196,34 @@ fn places_declared_twice_by_one_service_are_not_contested() {
     assert_eq!(world.decide(&Request::at(HOST, "/a")), RefusedBare(UnknownService));
 }
 
+#[test]
+fn each_prefix_at_each_host_is_a_place() {
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let hosts = ["a.example.com", "b.example.com"];
+    let policy = |prefixes: &[&str]| PolicyDocument {
+        hosts: texts(&hosts),
+        path_prefixes: texts(prefixes),
+        ..open_policy()
+    };
+    let mut world =
+        World::of(vec![service(SCORER, Some(policy(&["/x", "/y", "/z"])))]).by_host(PortRule::Any);
+    for (host, path) in hosts.iter().flat_map(|host| ["/x", "/y/1", "/z"].map(|path| (host, path))) {
+        assert_eq!(world.decide(&Request::at(host, path)), Open, "{host}{path}");
+    }
+    assert_eq!(world.decide(&Request::at(hosts[1], "/w")), RefusedBare(UnknownService));
+    world.change(vec![EntryChange::Put(service(SCORER, Some(policy(&["/y"]))))]);
+    for (host, path) in hosts.iter().flat_map(|host| ["/x", "/z"].map(|path| (host, path))) {
+        assert_eq!(world.decide(&Request::at(host, path)), RefusedBare(UnknownService), "{host}{path}");
+    }
+    assert_eq!(world.decide(&Request::at(hosts[1], "/y")), Open);
+    world.change(vec![EntryChange::Put(service(SCORER, Some(policy(&[]))))]);
+    assert_eq!(
+        world.decide(&Request::at(hosts[0], "/")),
+        RefusedBare(UnknownService),
+        "no prefix is no place"
+    );
+}
+
 fn undecodable() -> Option<PolicyDocument> {
     None
 }

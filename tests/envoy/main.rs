@@ -20,6 +20,7 @@ mod metrics;
 mod outage;
 mod paths;
 mod peers;
+mod policy_keys;
 mod recovery;
 mod seeing;
 mod signing_keys;

@@ -119,29 +119,18 @@ fn t122_a_gate_that_is_not_there_is_503() {
     }
 }
 
-/// Envoy asks each gate whether it serves, and turns to another one when it does not.
-const HEALTH_CHECKS: (&str, &str) = (
-    "  - name: scoregate\n    type: STATIC\n",
-    "  - name: scoregate\n    type: STATIC\n    health_checks:\n    - { timeout: 1s, interval: 0.1s, \
-     no_traffic_interval: 0.1s, unhealthy_threshold: 1, healthy_threshold: 1, grpc_health_check: {} }\n",
-);
-
 #[test]
 fn t126_a_gate_that_drains_fails_no_request_where_there_is_another() {
     let workspace = WorkspaceProcess::start(&[]);
     let mut gates = [Gate::start(&workspace, "gate-1"), Gate::start(&workspace, "gate-2")];
     let keys = workspace.client().create_with_keys(SERVICE);
-    let options = EnvoyOptions::new("", System::model()).edit(HEALTH_CHECKS.0, HEALTH_CHECKS.1);
-    let gate_addresses = gates.iter().map(Gate::check_address).collect();
-    let envoy = Envoy::start(&EnvoyOptions { gates: gate_addresses, ..options });
+    let envoy = Envoy::start(&EnvoyOptions::watching(&gates, System::model()));
     let load = Load::start(envoy.address, &Request::score(SERVICE).bearer(&keys.primary), PER_SECOND);
     for gate in &mut gates {
         std::thread::sleep(Duration::from_millis(500));
         assert!(gate.scoregate.stop().success(), "{}", gate.scoregate.process.log());
         gate.restart();
-        wait_until("both gates", || {
-            envoy.stats("cluster.scoregate.membership_healthy")["cluster.scoregate.membership_healthy"] == 2
-        });
+        envoy.wait_for_gates(2);
     }
     let statuses = load.stop();
     assert!(statuses.len() > 500, "only {} requests", statuses.len());

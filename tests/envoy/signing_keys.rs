@@ -1,33 +1,17 @@
 //! Signing keys come and go at a running system: no good token is refused for it, and a withdrawn key ends everywhere.
 
-use std::process::Output;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::support::{Checks, Gate, Scoregate, WorkspaceProcess, wait_until};
+use crate::support::{Checks, Gate, WorkspaceProcess, wait_until};
 
 const SERVICE: &str = "forecast";
 
 /// Gates have this long to learn a key that is published by hand.
 const QUICK: (&str, &str) = ("SCOREGATE__WORKSPACE__ENFORCEMENT_TIMEOUT", "1s");
-
-/// Runs a command as the owner.
-fn command(workspace: &WorkspaceProcess, arguments: &[&str]) -> Output {
-    let url = format!("http://{}", workspace.scoregate.addresses.socket("workspace"));
-    let credential = std::fs::read_to_string(workspace.data_dir.join("owner-credential")).unwrap();
-    let environment = [("SCOREGATE_WORKSPACE", url.as_str()), ("SCOREGATE_CREDENTIAL", credential.trim())];
-    Scoregate::run(arguments, &environment)
-}
-
-/// The same for one that must succeed. What it says, in JSON.
-fn json_of(workspace: &WorkspaceProcess, arguments: &[&str]) -> Value {
-    let output = command(workspace, &[arguments, &["--output", "json"]].concat());
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 /// A token that nobody had before.
 fn fresh_token(workspace: &WorkspaceProcess) -> String {
@@ -43,7 +27,7 @@ fn kid(token: &str) -> String {
 }
 
 fn state(workspace: &WorkspaceProcess, id: &str) -> Option<String> {
-    let keys = json_of(workspace, &["signing-key", "list"]);
+    let keys = workspace.json_of(&["signing-key", "list"]);
     let key = keys.as_array().unwrap().iter().find(|key| key["id"] == id)?;
     Some(key["state"].as_str().unwrap().to_owned())
 }
@@ -73,7 +57,7 @@ fn t107_no_good_token_is_refused_while_signing_keys_rotate() {
     accept(&workspace, &gates, &mut tokens);
     let first = kid(&tokens[0]);
     std::thread::scope(|scope| {
-        let rotation = scope.spawn(|| json_of(&workspace, &["signing-key", "rotate", "--wait"]));
+        let rotation = scope.spawn(|| workspace.json_of(&["signing-key", "rotate", "--wait"]));
         while !rotation.is_finished() {
             accept(&workspace, &gates, &mut tokens);
         }
@@ -84,7 +68,7 @@ fn t107_no_good_token_is_refused_while_signing_keys_rotate() {
     assert_ne!(second, first, "a rotation has ended when the new key signs");
 
     // Once more, with a workspace that dies while the key is published, and a gate that joins then.
-    json_of(&workspace, &["signing-key", "rotate", "--no-wait"]);
+    workspace.json_of(&["signing-key", "rotate", "--no-wait"]);
     workspace.scoregate.process.kill();
     workspace.restart();
     gates.push(Gate::start(&workspace, "gate-3"));
@@ -112,7 +96,7 @@ fn t102_tokens_of_a_withdrawn_key_are_refused_by_every_gate_that_confirmed_it() 
     assert_eq!(checks.each_ref().map(|checks| checks.status(SERVICE, &leaked)), [200, 200]);
     stuck.scoregate.process.signal("STOP");
     let withdraw =
-        command(&workspace, &["signing-key", "withdraw", &kid(&leaked), "--wait", "--timeout", "1s"]);
+        workspace.command(&["signing-key", "withdraw", &kid(&leaked), "--wait", "--timeout", "1s"]);
     let message = String::from_utf8_lossy(&withdraw.stderr).into_owned();
     assert_eq!(withdraw.status.code(), Some(4), "{message}");
     assert!(message.contains("within 1 s") && message.contains("stuck-gate"), "{message}");
@@ -123,7 +107,7 @@ fn t102_tokens_of_a_withdrawn_key_are_refused_by_every_gate_that_confirmed_it() 
     wait_until("the withdrawal reaches the other gate", || checks[1].status(SERVICE, &leaked) == 401);
     assert_eq!(checks[1].status(SERVICE, &next), 200);
     // With every gate awake, it has ended when they refuse.
-    json_of(&workspace, &["signing-key", "withdraw", &kid(&next), "--wait"]);
+    workspace.json_of(&["signing-key", "withdraw", &kid(&next), "--wait"]);
     assert_eq!(checks.each_ref().map(|checks| checks.status(SERVICE, &next)), [401, 401]);
     let last = fresh_token(&workspace);
     assert_eq!(checks.each_ref().map(|checks| checks.status(SERVICE, &last)), [200, 200]);
@@ -138,7 +122,7 @@ fn t102_revoked_tokens_are_refused_by_every_gate_when_the_command_returns() {
     let mut token = workspace.client().token(SERVICE);
     for _ in 0..10 {
         assert_eq!(checks.each_ref().map(|checks| checks.status(SERVICE, &token)), [200, 200]);
-        json_of(&workspace, &["token", "revoke", SERVICE, "--wait"]);
+        workspace.json_of(&["token", "revoke", SERVICE, "--wait"]);
         assert_eq!(checks.each_ref().map(|checks| checks.status(SERVICE, &token)), [401, 401]);
         token = workspace.client().token(SERVICE);
     }
@@ -150,9 +134,9 @@ fn gate_list_and_metrics_tell_how_far_policy_is() {
     let (quick, stuck) = (Gate::start(&workspace, "quick-gate"), Gate::start(&workspace, "stuck-gate"));
     workspace.client().create_with_tokens(SERVICE);
     stuck.scoregate.process.signal("STOP");
-    let output = command(&workspace, &["token", "revoke", SERVICE, "--timeout", "1s"]);
+    let output = workspace.command(&["token", "revoke", SERVICE, "--timeout", "1s"]);
     assert_eq!(output.status.code(), Some(4));
-    let gates = json_of(&workspace, &["gate", "list"]);
+    let gates = workspace.json_of(&["gate", "list"]);
     let lags = |name: &str| {
         let gate = gates.as_array().unwrap().iter().find(|gate| gate["name"] == name).unwrap();
         assert_eq!((&gate["state"], &gate["principal"]), (&json!("connected"), &json!(name)));
@@ -181,6 +165,6 @@ fn commands_return_when_it_is_enforced_and_not_later() {
     let _gate = Gate::start(&workspace, "gate-1");
     workspace.client().create_with_tokens(SERVICE);
     let started = std::time::Instant::now();
-    json_of(&workspace, &["token", "revoke", SERVICE, "--timeout", "10m"]);
+    workspace.json_of(&["token", "revoke", SERVICE, "--timeout", "10m"]);
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Process, Request, new_path, wait_for};
+use super::{Gate, Process, Request, new_path, wait_for, wait_until};
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.parts/envoy/bin/envoy");
 const SIDECAR: &str = include_str!("../../../envoy/sidecar.yaml");
@@ -33,6 +33,19 @@ impl EnvoyOptions {
     pub(crate) fn new(gate: &str, model: SocketAddr) -> Self {
         let gates = vec![gate.to_owned()];
         Self { gates, model, services: Vec::new(), raw_headers: true, no_filter: false, edits: Vec::new() }
+    }
+
+    /// With these gates, of which each is asked whether it serves, and left out while it does not.
+    pub(crate) fn watching(gates: &[Gate], model: SocketAddr) -> Self {
+        // Without the merge window, workers would hear of a second change of health within a second only after it.
+        let (cluster, watched) = (
+            "  - name: scoregate\n    type: STATIC\n",
+            "  - name: scoregate\n    type: STATIC\n    common_lb_config: { update_merge_window: 0s }\n    \
+             health_checks:\n    - { timeout: 1s, interval: 0.1s, no_traffic_interval: 0.1s, \
+             unhealthy_threshold: 1, healthy_threshold: 1, grpc_health_check: {} }\n",
+        );
+        let options = Self::new("", model).edit(cluster, watched);
+        Self { gates: gates.iter().map(Gate::check_address).collect(), ..options }
     }
 
     pub(crate) fn edit(mut self, from: &'static str, to: &'static str) -> Self {
@@ -141,6 +154,12 @@ impl Envoy {
             Some((name.to_owned(), value.parse().ok()?))
         };
         answer.text().lines().filter_map(split).collect()
+    }
+
+    /// Waits until so many gates serve.
+    pub(crate) fn wait_for_gates(&self, number: u64) {
+        let healthy = "cluster.scoregate.membership_healthy";
+        wait_until("the gates", || self.stats(healthy)[healthy] == number);
     }
 
     /// The access log's line of the request to this path, which no other request has. Waits for it.

@@ -1,8 +1,12 @@
 //! The binary under test, in its roles.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
+
+use scoregate::statement::PolicyKey;
+use serde_json::Value;
 
 use super::addresses::Addresses;
 use super::{Answer, Process, Request, Workspace, new_path};
@@ -86,6 +90,19 @@ impl WorkspaceProcess {
         Self { scoregate, data_dir: data_dir.to_owned(), environment: environment.to_vec() }
     }
 
+    /// Gives it another policy key, which counts from its next start on. Where the old and the new public key are.
+    pub(crate) fn replace_policy_key(&self) -> [PathBuf; 2] {
+        let keys = [new_path("old-policy-key.pub"), new_path("new-policy-key.pub")];
+        std::fs::copy(self.data_dir.join("policy-key.pub"), &keys[0]).unwrap();
+        let made = PolicyKey::generate().unwrap();
+        std::fs::write(&keys[1], PolicyKey::from_pem(&made).unwrap().public().to_pem()).unwrap();
+        let private = new_path("policy-key");
+        std::fs::write(&private, made.as_bytes()).unwrap();
+        std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::rename(private, self.data_dir.join("policy-key")).unwrap();
+        keys
+    }
+
     fn start_at(data_dir: &Path, listen: [&str; 3], environment: &[(&str, &str)]) -> Scoregate {
         let [workspace, feed, admin] = listen;
         let arguments = [
@@ -106,6 +123,22 @@ impl WorkspaceProcess {
     /// Its REST, as the owner.
     pub(crate) fn client(&self) -> Workspace {
         Workspace::of(&self.scoregate.addresses, &self.data_dir)
+    }
+
+    /// Runs a command as the owner.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        let url = format!("http://{}", self.scoregate.addresses.socket("workspace"));
+        let credential = std::fs::read_to_string(self.data_dir.join("owner-credential")).unwrap();
+        let environment =
+            [("SCOREGATE_WORKSPACE", url.as_str()), ("SCOREGATE_CREDENTIAL", credential.trim())];
+        Scoregate::run(arguments, &environment)
+    }
+
+    /// The same for one that must succeed. What it says, in JSON.
+    pub(crate) fn json_of(&self, arguments: &[&str]) -> Value {
+        let output = self.command(&[arguments, &["--output", "json"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 }
 
@@ -157,6 +190,15 @@ impl Gate {
     ) -> Self {
         let environment = environment.to_vec();
         Self { scoregate: start_gate(&arguments, &environment), arguments, environment }
+    }
+
+    /// From its next start on, it believes what these public policy keys prove.
+    pub(crate) fn trust(&mut self, keys: &[&Path]) {
+        while let Some(flag) = self.arguments.iter().position(|argument| argument == "--policy-key-file") {
+            self.arguments.drain(flag..flag + 2);
+        }
+        let trusted = keys.iter().map(|key| key.to_str().unwrap().to_owned());
+        self.arguments.extend(trusted.flat_map(|key| ["--policy-key-file".to_owned(), key]));
     }
 
     /// Starts it again on its check port, after it ended.

@@ -55,7 +55,7 @@ pub fn change(entry: wire::Entry, peppers: &Peppers) -> Result<EntryChange, BadE
         Ok(wire::EntryKind::Service) => {
             let uid = Arc::clone(&id.id).try_into().map_err(|_| BadEntry::Identity)?;
             let name = Arc::clone(&name).try_into().map_err(|_| BadEntry::Identity)?;
-            let document = decode_known::<wire::ServicePolicy>(&entry.content).map(policy_document);
+            let document = decode(&entry.content).map(policy_document);
             Item::Service(Arc::new(Service::new(uid, name, document, peppers)))
         }
         Ok(wire::EntryKind::VerificationKey) => verification_key(&entry),
@@ -76,12 +76,14 @@ pub fn to_wire(entry: &Entry) -> wire::Entry {
     }
 }
 
-/// The message, if this version knows all that is in it: a field that it does not know may be a restriction.
+/// The message, and whether there was more in it than this version knows.
 ///
 /// What is decoded and encoded again is as long as it was unless something was left out, since a workspace writes no
 /// field that has its default value.
-fn decode_known<M: Message + Default>(content: &[u8]) -> Option<M> {
-    M::decode(content).ok().filter(|message| message.encoded_len() == content.len())
+fn decode<M: Message + Default>(content: &[u8]) -> Option<(M, bool)> {
+    let message = M::decode(content).ok()?;
+    let has_unknown_fields = message.encoded_len() != content.len();
+    Some((message, has_unknown_fields))
 }
 
 /// Writes the policy of a service.
@@ -126,9 +128,10 @@ pub(crate) fn auth_mode(mode: AuthMode) -> wire::AuthMode {
 }
 
 fn verification_key(entry: &wire::Entry) -> Item {
-    let usable = decode_known::<wire::VerificationKey>(&entry.content)
+    let usable = decode::<wire::VerificationKey>(&entry.content)
+        .filter(|(_, has_unknown_fields)| !has_unknown_fields)
         .ok_or_else(|| "it cannot be decoded, or has a field that this version does not know".to_owned())
-        .and_then(|key| {
+        .and_then(|(key, _)| {
             let lifetime = Duration::from_secs(key.max_lifetime_seconds);
             VerificationKey::new(&key.jwk, key.issuer, lifetime).map_err(|error| error.to_string())
         })
@@ -145,8 +148,9 @@ fn verification_key(entry: &wire::Entry) -> Item {
     }
 }
 
-fn policy_document(policy: wire::ServicePolicy) -> PolicyDocument {
+fn policy_document((policy, has_unknown_fields): (wire::ServicePolicy, bool)) -> PolicyDocument {
     PolicyDocument {
+        has_unknown_fields,
         compute_type: match policy.compute_type() {
             wire::ComputeType::Aks => Some(ComputeType::Aks),
             wire::ComputeType::Aci => Some(ComputeType::Aci),

@@ -1,11 +1,15 @@
 //! Gates and workspaces of neighbouring versions, side by side.
 
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
 use prost::Message;
 use scoregate::proto::scoregate::policy::v1 as wire;
+use scoregate_authz::TargetSource;
 
+use crate::envoy::with_http;
 use crate::policy::{Signer, change, key, key_service, open_service, token_service};
 use crate::rig::Rig;
 
+const HOST: &str = "models.example.com";
 /// Field 1000, a number: what a later version may have added.
 const LATER_FIELD: [u8; 3] = [0xc0, 0x3e, 0x01];
 
@@ -54,6 +58,38 @@ async fn t026_what_a_gate_does_not_know_makes_one_service_undecided_and_nothing_
     session.send_change(change(1, 2, &[now[1].clone()], &now)).await;
     assert_eq!(session.ack().await, (1, 2));
     assert_eq!(envoy.with("field", &key("field", "primary", 1)).await.outcome(), (200, "ok"));
+}
+
+fn at_place(mut entry: wire::Entry, prefix: &str) -> wire::Entry {
+    let mut policy = wire::ServicePolicy::decode(entry.content.as_slice()).unwrap();
+    (policy.hosts, policy.path_prefixes) = (vec![HOST.to_owned()], vec![prefix.to_owned()]);
+    entry.content = policy.encode_to_vec();
+    entry
+}
+
+/// Or the open service above it would answer for it.
+#[tokio::test]
+async fn t026_a_service_with_a_field_that_a_gate_does_not_know_keeps_its_place() {
+    let data = tempfile::tempdir().unwrap();
+    let policy = [
+        at_place(open_service("site"), "/"),
+        with_later_field(at_place(key_service("model", (1, 1)), "/model")),
+    ];
+    let (rig, workspace, _session) = Rig::with_policy(&policy, data.path()).await;
+    assert!(rig.stop().await);
+    let mut config = crate::rig::config(&workspace.address, data.path());
+    config.target = TargetSource::HostPath;
+    let rig = Rig::start_with(config).await;
+    let mut envoy = rig.envoy().await;
+    for (path, outcome) in [("/", (200, "open")), ("/model/score", (503, "invalid_policy"))] {
+        let http = HttpRequest {
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            host: HOST.to_owned(),
+            ..HttpRequest::default()
+        };
+        assert_eq!(envoy.check(with_http(Some(http), "")).await.outcome(), outcome, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,8 @@ pub struct PolicyDocument {
     pub path_prefixes: Vec<String>,
     /// Until this Unix second refused credentials are let through; 0 for never.
     pub shadow_until: u64,
+    /// Whether it says more than this version understands, which may be a restriction.
+    pub has_unknown_fields: bool,
 }
 
 /// A key digest as it was sent.
@@ -53,9 +55,12 @@ impl fmt::Debug for DigestDocument {
 /// Why nothing can be decided by a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPolicy {
-    /// It could not be decoded, or not all of it.
-    #[error("the policy cannot be decoded, or has a field that this version does not know")]
+    /// It could not be decoded.
+    #[error("the policy cannot be decoded")]
     Undecodable,
+    /// It may be restricted in a way that this version does not know.
+    #[error("the policy has a field that this version does not know")]
+    UnknownField,
     /// No auth mode, or one that this version does not know.
     #[error("the auth mode is missing or unknown")]
     AuthMode,
@@ -124,7 +129,9 @@ impl Service {
             let (hosts, path_prefixes) = Default::default();
             return Self { uid, name, hosts, path_prefixes, shadow_until: 0, access };
         };
-        let access = check_places(&document).and_then(|()| Access::new(&uid, &document, peppers));
+        let access = check_known(&document)
+            .and_then(|()| check_places(&document))
+            .and_then(|()| Access::new(&uid, &document, peppers));
         let boxed = |texts: Vec<String>| texts.into_iter().map(String::into_boxed_str).collect();
         // Without a host, a prefix is no place.
         let is_root = document.hosts.is_empty() || document.path_prefixes == ["/"];
@@ -223,6 +230,10 @@ impl Service {
         let host = self.hosts.get(number.checked_div(count)?)?;
         Some((host, prefixes.map_or("/", |prefixes| &prefixes[number % count])))
     }
+}
+
+fn check_known(document: &PolicyDocument) -> Result<(), InvalidPolicy> {
+    if document.has_unknown_fields { Err(InvalidPolicy::UnknownField) } else { Ok(()) }
 }
 
 fn check_places(document: &PolicyDocument) -> Result<(), InvalidPolicy> {

@@ -253,6 +253,10 @@ fn unknown_pepper(pepper_id: &str) -> InvalidPolicy {
 
 #[rstest]
 #[case(undecodable(), InvalidPolicy::Undecodable)]
+#[case(
+    Some(PolicyDocument { has_unknown_fields: true, ..open_policy() }),
+    InvalidPolicy::UnknownField
+)]
 #[case(without_a_compute_type(), InvalidPolicy::ComputeType)]
 #[case(with_tokens_on_aci(), InvalidPolicy::TokenOnAci)]
 #[case(without_a_secondary_key(), InvalidPolicy::Digest(Slot::Secondary))]

@@ -119,7 +119,12 @@ impl DoctorArgs {
     ) -> Result<(), CliError> {
         let known_uri = service.as_ref().and_then(|service| service.scoring_uri.clone());
         let Some(url) = self.scoring_url.clone().or(known_uri) else {
-            report.unseen("what callers see: --scoring-url, or --workspace and --service");
+            report.unseen(match service {
+                Some(_) => {
+                    "what callers see: --scoring-url, since the workspace does not know its scoring URI"
+                }
+                None => "what callers see: --scoring-url, or --workspace and --service",
+            });
             return Ok(());
         };
         let credential = match &self.scoring_credential_file {

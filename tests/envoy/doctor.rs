@@ -114,7 +114,7 @@ fn mistakes_in_envoys_configuration_are_found() {
     let half =
         "failure_mode_allow: false\n              filter_enabled: { default_value: { numerator: 50 } }";
     type Edits<'a> = &'a [(&'static str, &'static str)];
-    let cases: [(Edits<'_>, BTreeSet<String>); 9] = [
+    let cases: [(Edits<'_>, BTreeSet<String>); 11] = [
         (&[("failure_mode_allow: false", "failure_mode_allow: true")], codes(["failure_mode_allow"])),
         (&[("encode_raw_headers: true", "encode_raw_headers: false")], codes(["raw_headers_off"])),
         (&[("                timeout: 0.5s\n", "")], codes(["check_timeout"])),
@@ -125,6 +125,12 @@ fn mistakes_in_envoys_configuration_are_found() {
                 ("disallow_is_error: true", "disallow_is_error: false"),
             ],
             codes(["header_rules", "credential_leaks"]),
+        ),
+        // Envoy takes a removal that is not allowed for an error, and nobody comes to the model.
+        (&[("regex: \"authorization|", "regex: \"")], codes(["header_rules", "model_unreachable"])),
+        (
+            &[("                - { exact: authorization, ignore_case: true }\n", "")],
+            codes(["header_not_sent", "right_credential_refused"]),
         ),
         (
             &[("context_extensions: { service: forecast }", "context_extensions: { model: forecast }")],
@@ -245,6 +251,36 @@ fn policy_that_is_or_will_be_too_old_is_found() {
     assert_eq!(ask(60, 0, 100), codes(["policy_old"]));
     assert_eq!(ask(101, 1, 100), codes(["policy_old"]));
     assert_eq!(ask(1_000_000, 0, 0), codes([]), "any age will do");
+}
+
+#[test]
+fn a_policy_file_that_is_refused_is_found() {
+    let ask = |gates: [&str; 2]| {
+        let admins = gates.map(|metrics| format!("http://{}", stub(metrics, 0)));
+        found(&doctor(&["--admin", &admins[0], "--admin", &admins[1]]))
+    };
+    let gate = |revision: u64, good: u8| {
+        format!(
+            "scoregate_snapshot_epoch 0\nscoregate_snapshot_revision {revision}\nscoregate_policy_file_good {good}\n"
+        )
+    };
+    assert_eq!(ask([&gate(1, 1), &gate(5, 1)]), codes([]), "each counts the files that it took");
+    assert_eq!(ask([&gate(1, 1), &gate(5, 0)]), codes(["policy_file_refused"]));
+}
+
+#[test]
+fn a_model_that_is_gone_and_a_service_that_is_not_there_are_found() {
+    let patient = Patient::start();
+    let options = EnvoyOptions::new(&patient.gate.check_address(), "127.0.0.1:1".parse().unwrap());
+    let envoy = Envoy::start(&options);
+    assert_eq!(found(&patient.examine(&envoy, SERVICE, &[])), codes(["model_unreachable"]));
+    let output = patient.ask(&["--service", "nobody-knows"]);
+    assert_eq!(found(&output), codes(["service_unknown"]));
+    // This workspace knows no address of Envoy.
+    let output = patient.ask(&["--service", SERVICE]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let unseen = report["notLookedAt"].to_string();
+    assert!(unseen.contains("the workspace does not know its scoring URI"), "{unseen}");
 }
 
 #[test]

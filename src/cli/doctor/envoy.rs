@@ -74,6 +74,10 @@ impl Dump<'_> {
             report.found(Code::CheckTimeout, place, problem);
         }
         for header in self.credential_headers {
+            if !is_sent(config, header) {
+                let problem = format!("allowed_headers leave out `{header}`");
+                report.found(Code::HeaderNotSent, place, problem);
+            }
             if !may_remove(&config["decoder_header_mutation_rules"], &header.to_ascii_lowercase()) {
                 let problem = format!("decoder_header_mutation_rules do not let the gate remove `{header}`");
                 report.found(Code::HeaderRules, place, problem);
@@ -130,11 +134,36 @@ fn timeout_problem(timeout: &Value) -> Option<String> {
 /// Whether a header may be removed, by Envoy's order: what is disallowed, what is allowed, all, and the rest.
 fn may_remove(rules: &Value, header: &str) -> bool {
     let matches = |expression: &Value| {
-        let regex = expression["regex"].as_str().and_then(|regex| Regex::new(&format!("^(?:{regex})$")).ok());
+        let regex = expression["regex"].as_str().and_then(whole);
         regex.is_some_and(|regex| regex.is_match(header))
     };
     !matches(&rules["disallow_expression"])
         && (matches(&rules["allow_expression"]) || rules["disallow_all"] != true)
+}
+
+/// Whether the gate gets a header: by default all of them.
+fn is_sent(config: &Value, header: &str) -> bool {
+    let lists = |member: &str| config[member]["patterns"].as_array().map(Vec::as_slice);
+    let lists_header = |patterns: &[Value]| patterns.iter().any(|pattern| matches_text(pattern, header));
+    lists("allowed_headers").is_none_or(lists_header)
+        && !lists("disallowed_headers").is_some_and(lists_header)
+}
+
+/// Envoy's `StringMatcher`, for names of headers, which have no letter case.
+fn matches_text(matcher: &Value, name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let text = |member: &str| matcher[member].as_str().map(str::to_ascii_lowercase);
+    let regex = matcher["safe_regex"]["regex"].as_str();
+    text("exact").is_some_and(|exact| name == exact)
+        || text("prefix").is_some_and(|prefix| name.starts_with(&prefix))
+        || text("suffix").is_some_and(|suffix| name.ends_with(&suffix))
+        || text("contains").is_some_and(|part| name.contains(&part))
+        || regex.and_then(whole).is_some_and(|regex| regex.is_match(&name))
+}
+
+/// Envoy's expressions match all of a text, or nothing.
+fn whole(regex: &str) -> Option<Regex> {
+    Regex::new(&format!("^(?:{regex})$")).ok()
 }
 
 fn look_at_routes(place: &str, document: &Value, report: &mut Report) {
@@ -200,6 +229,17 @@ mod tests {
     #[case(json!({ "disallow_expression": { "regex": "auth" } }), true)]
     fn may_remove_follows_envoys_order(#[case] rules: Value, #[case] expected: bool) {
         assert_eq!(may_remove(&rules, "authorization"), expected);
+    }
+
+    #[rstest]
+    #[case(json!({}), true)]
+    #[case(json!({ "allowed_headers": { "patterns": [{ "exact": "Authorization", "ignore_case": true }] } }), true)]
+    #[case(json!({ "allowed_headers": { "patterns": [{ "exact": "content-type" }] } }), false)]
+    #[case(json!({ "allowed_headers": { "patterns": [{ "prefix": "auth" }] } }), true)]
+    #[case(json!({ "allowed_headers": { "patterns": [{ "safe_regex": { "regex": "auth" } }] } }), false)]
+    #[case(json!({ "disallowed_headers": { "patterns": [{ "contains": "oriz" }] } }), false)]
+    fn is_sent_follows_envoys_lists(#[case] config: Value, #[case] expected: bool) {
+        assert_eq!(is_sent(&config, "authorization"), expected);
     }
 
     #[rstest]

@@ -14,6 +14,8 @@ pub(super) enum Code {
     WorkspaceUnreachable,
     /// The workspace refuses the credential, or what was asked with it
     WorkspaceRefuses,
+    /// The workspace has no service of this name
+    ServiceUnknown,
     /// The workspace's database does not work
     StoreDown,
     /// Clocks differ
@@ -32,6 +34,8 @@ pub(super) enum Code {
     GateBehind,
     /// A gate's policy is too old, or soon will be
     PolicyOld,
+    /// A gate refuses its policy file, and goes on with an older one
+    PolicyFileRefused,
     /// Nobody answers where services are scored, or at Envoy's admin listener
     EnvoyUnreachable,
     /// Requests come to the model without the gate being asked
@@ -40,6 +44,8 @@ pub(super) enum Code {
     WrongCredentialAccepted,
     /// A right credential is refused
     RightCredentialRefused,
+    /// A request with a right credential does not come to the model
+    ModelUnreachable,
     /// The model sees the caller's credential
     CredentialLeaks,
     /// Envoy gets no decision
@@ -54,6 +60,8 @@ pub(super) enum Code {
     RawHeadersOff,
     /// Envoy's time for a check is not set, or too long
     CheckTimeout,
+    /// Envoy does not tell the gate the credential
+    HeaderNotSent,
     /// Envoy would not take the credential away
     HeaderRules,
     /// A route to a model names no service
@@ -74,6 +82,7 @@ impl Code {
                 "check SCOREGATE_CREDENTIAL; a contributor may see all that is looked at here (`scoregate principal list`); a lost \
                  owner credential is replaced with `scoregate principal reset-owner`"
             }
+            Self::ServiceUnknown => "check --service; `scoregate service list` has all names",
             Self::StoreDown => {
                 "look into the workspace's log: disk full, file moved, locked? Changes are refused meanwhile"
             }
@@ -86,7 +95,10 @@ impl Code {
             Self::ShadowService => {
                 "when its callers are known to have credentials, end the shadow; otherwise it ends by itself at that time"
             }
-            Self::AdminUnreachable => "is the process running, and is the address that of `admin.listen`?",
+            Self::AdminUnreachable => {
+                "is the process running, and is the address that of `admin.listen`, with http or https as it is there? \
+                 Where it wants a client certificate: --certificate-file and --key-file"
+            }
             Self::NotReady => "the reason is what the process says; its log says more",
             Self::FeedDisconnected => {
                 "check gate.feed, its credential and the network between them; the gate's log names the cause. A gate \
@@ -100,6 +112,9 @@ impl Code {
                 "bring the workspace back, or give the gate a source with later policy (gate.policy_sources); past \
                  gate.max_policy_age it answers 503"
             }
+            Self::PolicyFileRefused => {
+                "mend the file: `/policy` of the admin listener and `scoregate policy check FILE` name the line"
+            }
             Self::EnvoyUnreachable => "is Envoy running, and is the address right?",
             Self::NotProtected => {
                 "put envoy.filters.http.ext_authz before the router, for this route too, with failure_mode_allow: false \
@@ -110,8 +125,13 @@ impl Code {
                  `scoregate explain` shows the decision"
             }
             Self::RightCredentialRefused => {
-                "does the route's context_extensions name this service, and is the gate one of this workspace, up to date, \
-                 with its pepper? `scoregate explain --service NAME --header 'authorization: Bearer ...'` shows the decision"
+                "does the route's context_extensions name this service, does Envoy tell the gate the header \
+                 (allowed_headers), and is the gate one of this workspace, up to date, with its pepper? `scoregate explain \
+                 --last 1 --admin URL` at the gate shows why"
+            }
+            Self::ModelUnreachable => {
+                "is the model server running, where Envoy's cluster says? May the gate change the headers \
+                 (decoder_header_mutation_rules)? `details` in Envoy's access log says which"
             }
             Self::CredentialLeaks => {
                 "let decoder_header_mutation_rules allow the gate to remove the credential header, and set disallow_is_error"
@@ -128,6 +148,9 @@ impl Code {
                 "set encode_raw_headers: true, or repeated and odd headers reach the gate changed"
             }
             Self::CheckTimeout => "set grpc_service.timeout between 0.25s and 0.5s",
+            Self::HeaderNotSent => {
+                "add the header to allowed_headers of the ext_authz filter: without it every credential is missing"
+            }
             Self::HeaderRules => {
                 "add the header to allow_expression of decoder_header_mutation_rules: a removal that is not allowed is skipped"
             }

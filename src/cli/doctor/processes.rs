@@ -22,11 +22,19 @@ impl Metrics {
         value?.trim().parse().ok()
     }
 
-    /// Of a gate; `None` of a process that is none.
+    /// Of a gate; `None` of a process that is none, and of a gate that counts the files which it took.
     fn version(&self) -> Option<Version> {
+        if self.has_policy_file() {
+            return None;
+        }
         let (epoch, revision) =
             (self.value("scoregate_snapshot_epoch")?, self.value("scoregate_snapshot_revision")?);
         Some(Version { epoch, revision })
+    }
+
+    /// Whether it is a gate without a workspace.
+    fn has_policy_file(&self) -> bool {
+        self.value::<u8>("scoregate_policy_file_good").is_some()
     }
 }
 
@@ -96,6 +104,10 @@ fn look_at_gate(site: &Site, metrics: &Metrics, report: &mut Report) {
     let value = |name| metrics.value::<f64>(name);
     if value("scoregate_workspace_store_up") == Some(0.0) {
         report.found(Code::StoreDown, &site.base, "scoregate_workspace_store_up is 0");
+    }
+    if value("scoregate_policy_file_good") == Some(0.0) {
+        let problem = "scoregate_policy_file_good is 0: an older policy file is in force";
+        report.found(Code::PolicyFileRefused, &site.base, problem);
     }
     if value("scoregate_feed_connected") == Some(0.0) {
         report.found(Code::FeedDisconnected, &site.base, "scoregate_feed_connected is 0");

@@ -1,6 +1,6 @@
 //! What a caller sees.
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, SERVER, WWW_AUTHENTICATE};
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -63,7 +63,7 @@ impl Scoring<'_> {
         }
     }
 
-    /// `None` if there is nobody to ask.
+    /// `None` if there is nobody to ask, or nobody who decides.
     async fn look_without_right(&self, report: &mut Report) -> Option<()> {
         let without = self.send(None).await.map_err(|error| self.unreachable(&error, report)).ok()?;
         match By::of(&without) {
@@ -71,7 +71,7 @@ impl Scoring<'_> {
             By::Envoy(status) => {
                 let problem = format!("a request without a credential is answered {status}: nobody decides");
                 report.found(Code::NoDecision, &self.url, problem);
-                return Some(());
+                return None;
             }
             By::Model(status) => {
                 let problem =
@@ -94,9 +94,18 @@ impl Scoring<'_> {
             Ok(answer) => answer,
             Err(error) => return self.unreachable(&error, report),
         };
-        if By::of(&answer) == By::Gate {
-            report.found(Code::RightCredentialRefused, &self.url, "the gate refuses a right credential");
-            return;
+        match By::of(&answer) {
+            By::Gate => {
+                report.found(Code::RightCredentialRefused, &self.url, "the gate refuses a right credential");
+                return;
+            }
+            By::Envoy(status) if !came_from_behind(&answer) => {
+                let problem =
+                    format!("a request with a right credential is answered {status}, and not by the model");
+                report.found(Code::ModelUnreachable, &self.url, problem);
+                return;
+            }
+            By::Envoy(_) | By::Model(_) => {}
         }
         let in_headers = shows(answer.headers(), credential);
         let body = answer.bytes().await.unwrap_or_default();
@@ -122,6 +131,12 @@ impl Scoring<'_> {
     fn unreachable(&self, error: &reqwest::Error, report: &mut Report) {
         report.found(Code::EnvoyUnreachable, &self.url, crate::causes::with_causes(error));
     }
+}
+
+/// Whether Envoy passed it on. A model, too, may answer what is no request of its own with a 500.
+fn came_from_behind(response: &Response) -> bool {
+    let is_envoys = response.headers().get(SERVER).is_some_and(|server| server == "envoy");
+    !is_envoys || response.headers().contains_key("x-envoy-upstream-service-time")
 }
 
 fn shows(headers: &HeaderMap, credential: &str) -> bool {

@@ -10,6 +10,7 @@ use crate::causes::with_causes;
 use crate::cli::client::{Client, Content, Trust, next_query};
 use crate::cli::exit::CliError;
 use crate::cli::output::{items, text};
+use crate::count::counted;
 
 /// For how long a gate may lack a change: it is on its way.
 const MAX_LAG: f64 = 5.0;
@@ -93,10 +94,10 @@ async fn look_at_services(place: &str, client: &Client, report: &mut Report) {
         };
         for service in items(&page["value"]) {
             if is_disabled(service) {
-                open.push(text(service, "name"));
+                open.push(format!("`{}`", text(service, "name")));
             }
             if let Some(until) = shadow_until(service) {
-                shadow.push(format!("{} until {until}", text(service, "name")));
+                shadow.push(format!("`{}` until {until}", text(service, "name")));
             }
         }
         match next_query(&page) {
@@ -122,7 +123,7 @@ fn shadow_until(service: &Value) -> Option<&str> {
 
 fn named(names: &[String]) -> String {
     let more = names.len().saturating_sub(NAMED);
-    let shown = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
@@ -157,7 +158,7 @@ fn lag(gate: &Value) -> Option<String> {
     }
     let seconds = gate["lagSeconds"].as_f64().filter(|seconds| *seconds > MAX_LAG)?;
     Some(match gate["lagRevisions"].as_u64() {
-        Some(revisions) => format!("it lacks {revisions} revisions, for {seconds:.0} s{nack}"),
+        Some(revisions) => format!("it lacks {}, for {seconds:.0} s{nack}", counted(revisions, "revision")),
         None => format!("it has nothing of this epoch, for {seconds:.0} s{nack}"),
     })
 }
@@ -170,6 +171,10 @@ async fn known_service(
 ) -> Option<KnownService> {
     let service = match client.get(&["services", name]).await {
         Ok(service) => service,
+        Err(CliError::Refused { status: 404, message }) => {
+            report.found(Code::ServiceUnknown, place, message);
+            return None;
+        }
         Err(error) => {
             refused(place, &error, report);
             return None;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::exit::CliError;
 use crate::cli::output::{self, items, text};
+use crate::count::counted;
 
 const HEADER: [&str; 10] = [
     "NAME",
@@ -71,7 +72,7 @@ fn lag(gate: &Value) -> String {
     let seconds = gate["lagSeconds"].as_f64();
     match (gate["lagRevisions"].as_u64(), seconds) {
         (Some(0), _) => "none".to_owned(),
-        (Some(revisions), Some(seconds)) => format!("{revisions} revisions, {seconds:.1} s"),
+        (Some(revisions), Some(seconds)) => format!("{}, {seconds:.1} s", counted(revisions, "revision")),
         (None, Some(seconds)) => format!("an epoch, {seconds:.1} s"),
         _ => String::new(),
     }

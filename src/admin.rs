@@ -7,6 +7,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::watch;
+use tonic::Status;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health as GrpcHealth, HealthServer};
 use tonic_health::server::{HealthReporter, HealthService};
@@ -113,6 +114,16 @@ pub fn router(health: Health, metrics: Metrics) -> Router {
         .with_state(health)
         .route("/metrics", get(show_metrics).with_state(metrics))
         .merge(grpc)
+        .fallback(nothing_here)
+}
+
+/// In the words of who asks: tonic's own answer would look like a success to everybody else.
+async fn nothing_here(request: Request) -> Response {
+    let content_type = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    if content_type.starts_with(b"application/grpc") {
+        return Status::unimplemented("there is no such method").into_http();
+    }
+    (StatusCode::NOT_FOUND, "nothing is here: see /livez, /readyz and /metrics\n").into_response()
 }
 
 async fn readyz(State(health): State<Health>) -> impl IntoResponse {

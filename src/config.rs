@@ -24,6 +24,7 @@ use std::time::Duration;
 use scoregate_authz::{CredentialHeaders, Pepper, Peppers, PortRule, TargetSource, TokenAlgorithm};
 use secrecy::SecretString;
 
+use crate::causes::with_causes;
 use crate::gate::PolicySource;
 use crate::listen::{ListenAddress, PeerAddress, SocketAccess};
 use crate::policy_file::{FileError, FixedPolicy};
@@ -270,7 +271,7 @@ pub enum Problem {
     )]
     InsecureSource(Box<PolicySource>),
     /// A policy file that cannot be used.
-    #[error(transparent)]
+    #[error("{}", with_causes(.0))]
     PolicyFile(FileError),
     /// A file that holds a secret cannot be used.
     #[error("the file `{}` {problem}", path.display())]
@@ -371,7 +372,7 @@ mod tests {
     #[case(
         "SCOREGATE__GATE__CLOCK_SKEW",
         "61s",
-        "`gate.clock_skew` (environment variable `SCOREGATE__GATE__CLOCK_SKEW`): 61s is not between 0ns and 60s"
+        "`gate.clock_skew` (environment variable `SCOREGATE__GATE__CLOCK_SKEW`): 1m 1s is not between 0s and 1m"
     )]
     #[case(
         "SCOREGATE__GATE__CLOCK_SKEW",
@@ -413,7 +414,7 @@ mod tests {
         let message = message(&Sources::new(Some(path.clone()), []));
         assert_eq!(
             message,
-            format!("`gate.clock_skew` (file `{}`): 120s is not between 0ns and 60s", path.display())
+            format!("`gate.clock_skew` (file `{}`): 2m is not between 0s and 1m", path.display())
         );
     }
 

@@ -59,6 +59,7 @@ use crate::http_server;
 use crate::listen::Listener;
 use crate::metrics::Metrics;
 use crate::policy_file::FixedPolicy;
+use crate::random;
 use crate::shutdown::Shutdown;
 use crate::statement::TrustedPolicyKeys;
 
@@ -103,6 +104,9 @@ pub(crate) enum NoPolicy {
 /// # Errors
 /// There is none, it is damaged, or none of the keys proves it; with `None`, the directory is believed.
 pub(crate) fn last_good_policy(path: &Path, keys: Option<&TrustedPolicyKeys>) -> Result<Snapshot, NoPolicy> {
+    if !path.is_dir() {
+        return Err(NoPolicy::Nothing(path.to_owned()));
+    }
     let peppers = Peppers::of_nobody(&[0; 32]);
     // A gate that folds its log replaces two files, one after the other: between them they do not fit.
     let look = || disk::look(path, &peppers);
@@ -298,6 +302,7 @@ async fn follow_workspace(
     shutdown.spawn(watch.run(shutdown.clone()));
     let feed = Feed {
         gate: config.name.clone(),
+        process: random::process_number(),
         address: config.feed.clone(),
         tls: config.feed_tls.clone(),
         credential,

@@ -9,14 +9,21 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::DATE;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
+use scoregate_authz::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
+use crate::clock::{Clock, SystemClock};
 use crate::listen::{Listener, Peer};
 use crate::shutdown::Shutdown;
 use crate::tls::{PeerIdentity, ServerTls};
@@ -108,6 +115,7 @@ async fn converse<C>(
             request
         }
     });
+    let service = service.map_response(|response| dated(response, SystemClock.now()));
     let builder = builder(versions);
     let conversation = builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(service));
     let mut conversation = std::pin::pin!(conversation);
@@ -121,6 +129,18 @@ async fn converse<C>(
     }
     conversation.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, conversation).await;
+}
+
+/// With the time. hyper's own stays at what it was for as long as a clock is set back, and those who compare clocks by it, as
+/// `doctor` does, are told the wrong one.
+fn dated(mut response: Response, now: UnixTime) -> Response {
+    let seconds = i64::try_from(now.as_secs()).ok();
+    let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let text = time.and_then(|time| DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok());
+    if let Some(date) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
 }
 
 /// Resolves when the first request is overdue, and never if it came in time.
@@ -148,6 +168,14 @@ fn builder(versions: Versions) -> auto::Builder<TokioExecutor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_have_the_time_of_the_clock() {
+        let dated = dated(Response::default(), Duration::from_secs(784_111_777));
+        // The example of RFC 9110, section 5.6.7.
+        assert_eq!(dated.headers()[DATE], "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
     use axum::routing::get;
     use rstest::rstest;
     use rustls::pki_types::{CertificateDer, ServerName};

@@ -5,10 +5,12 @@
 
 pub mod admin;
 mod backoff;
+mod bucket;
 mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod count;
 mod fault;
 pub mod gate;
 pub mod http_server;

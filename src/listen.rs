@@ -156,13 +156,22 @@ impl fmt::Display for PeerAddress {
 
 /// A failure to listen, with the address.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on `{address}`")]
+#[error("cannot listen on `{address}`{}", advice(.source))]
 pub struct BindError {
     /// Where.
     pub address: ListenAddress,
     /// Why not.
     #[source]
     pub source: io::Error,
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            ": another process does; end it, or choose another address (port 0: any that is free)"
+        }
+        _ => "",
+    }
 }
 
 /// A failed `accept` is mostly a lack of file descriptors: it passes, and a busy loop would not help.

@@ -9,8 +9,8 @@ mod peers;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{Context, SHA256};
@@ -30,6 +30,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
+use crate::bucket::Bucket;
 use crate::clock::{Clock, SystemClock};
 use crate::shutdown::Shutdown;
 use peers::Doorkeeper;
@@ -39,6 +40,25 @@ pub use peers::{AllowedPeers, InvalidPeerName, PeerIdentity};
 
 /// How often the files are looked at. Certificates are renewed days before they expire.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Lines about clients that were turned away: one a second.
+#[derive(Debug)]
+struct Log(Mutex<Bucket>);
+
+impl Default for Log {
+    fn default() -> Self {
+        Self(Mutex::new(Bucket::full(1, Instant::now())))
+    }
+}
+
+impl Log {
+    /// Writes one, with how many were left out before it, or leaves it out.
+    fn write(&self, line: impl FnOnce(u64)) {
+        if let Some(left_out) = self.0.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
+            line(left_out);
+        }
+    }
+}
 
 /// The files of a server's identity, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +116,7 @@ pub struct ServerTls {
     /// `None` where no client needs a certificate.
     clients: Option<Arc<Clients>>,
     current: Arc<ArcSwap<Identity>>,
+    log: Arc<Log>,
 }
 
 #[derive(Debug)]
@@ -118,6 +139,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Handshake {
     config: Arc<ServerConfig>,
     doorkeeper: Option<Arc<Doorkeeper>>,
+    log: Arc<Log>,
 }
 
 impl Handshake {
@@ -131,7 +153,7 @@ impl Handshake {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let accepting = TlsAcceptor::from(self.config).accept(connection);
+        let accepting = TlsAcceptor::from(Arc::clone(&self.config)).accept(connection);
         let accepted = tokio::select! {
             accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting) => accepted,
             () = shutdown.stopping() => return None,
@@ -140,13 +162,28 @@ impl Handshake {
             Ok(Ok(stream)) => {
                 let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
                 let identity =
-                    self.doorkeeper.zip(certificate).and_then(|(door, shown)| door.identify(shown));
+                    self.doorkeeper.as_ref().zip(certificate).and_then(|(door, shown)| door.identify(shown));
                 return Some((stream, identity));
             }
-            Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
+            Ok(Err(error)) => self.note(&error),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
         None
+    }
+
+    /// Where clients need certificates, one that has not the right one is a mistake that somebody looks for. One that goes
+    /// away without a word is a probe.
+    fn note(&self, error: &io::Error) {
+        use rustls::Error::InvalidCertificate;
+        let problem = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        match problem.filter(|_| self.doorkeeper.is_some()) {
+            // Told with its names.
+            Some(InvalidCertificate(CertificateError::ApplicationVerificationFailure)) => {}
+            Some(problem) => self.log.write(|left_out| {
+                tracing::warn!(%problem, left_out, "a client was turned away: no TLS handshake");
+            }),
+            None => tracing::debug!(%error, "no TLS handshake"),
+        }
     }
 }
 
@@ -158,14 +195,18 @@ impl ServerTls {
     pub fn load(files: TlsFiles, clients: Option<Clients>) -> Result<Self, TlsError> {
         let identity = Identity::of(&Material::read(&files, clients.as_ref())?, &files, clients.as_ref())?;
         let current = Arc::new(ArcSwap::from_pointee(identity));
-        Ok(Self { files: Arc::new(files), clients: clients.map(Arc::new), current })
+        Ok(Self { files: Arc::new(files), clients: clients.map(Arc::new), current, log: Arc::default() })
     }
 
     /// For the next handshake.
     #[must_use]
     pub fn current(&self) -> Handshake {
         let current = self.current.load();
-        Handshake { config: Arc::clone(&current.config), doorkeeper: current.doorkeeper.clone() }
+        Handshake {
+            config: Arc::clone(&current.config),
+            doorkeeper: current.doorkeeper.clone(),
+            log: Arc::clone(&self.log),
+        }
     }
 
     /// Whether clients may be asked for a certificate.
@@ -325,7 +366,7 @@ fn doorkeeper(clients: &Clients, ca: &[u8], provider: &Arc<CryptoProvider>) -> R
     let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
     let builder = if clients.optional { builder.allow_unauthenticated() } else { builder };
     let known = builder.build().map_err(|error| authority_error(&clients.ca, error.to_string()))?;
-    Ok(Doorkeeper { known, allowed: clients.allowed.clone() })
+    Ok(Doorkeeper::new(known, clients.allowed.clone()))
 }
 
 /// The CAs of a file.

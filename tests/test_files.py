@@ -47,7 +47,7 @@ class Files(unittest.TestCase):
 
     def test_gate_decides_by_the_file(self) -> None:
         prepare, gate = blocks("Without a workspace", "sh")
-        self.assertIn("good: 1 services (1 with keys", self.run_block(prepare))
+        self.assertIn("good: 1 service (1 with keys", self.run_block(prepare))
         self.start("fixed-gate", gate)
         self.assertEqual(self.reason((self.folder / "my-model.key").read_text()), "ok")
         self.assertEqual(self.reason("another-key-of-nobody"), "unknown_key")

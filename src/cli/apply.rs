@@ -17,6 +17,7 @@ use super::connection::ConnectionArgs;
 use super::exit::CliError;
 use super::output::Printer;
 use super::service::all_services;
+use super::wait::warn_of_absent;
 use crate::policy_file::{Desired, DesiredService};
 
 /// Which files, and which workspace.
@@ -132,6 +133,9 @@ async fn wait(client: &Client, answers: &[Value]) -> Result<(), CliError> {
         if let Err(error) = client.wait(operation).await {
             outcome = Err(error);
         }
+    }
+    if outcome.is_ok() && !answers.is_empty() {
+        warn_of_absent(client).await;
     }
     outcome
 }

@@ -279,6 +279,13 @@ impl CliError {
         }
     }
 
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::NotEnforced(_) => "\n  what helps: `scoregate gate list` shows what each gate enforces",
+            _ => "",
+        }
+    }
+
     /// Tells the person at the terminal, causes included, and says how to end.
     #[must_use]
     #[expect(clippy::print_stderr, reason = "this is the one place where a command's error is shown")]
@@ -288,7 +295,7 @@ impl CliError {
         }
         let causes = std::iter::successors(self.source(), |error| (*error).source());
         let causes: String = causes.map(|cause| format!("\n  because: {cause}")).collect();
-        eprintln!("error: {self}{causes}");
+        eprintln!("error: {self}{causes}{}", self.advice());
         self.exit().into()
     }
 }

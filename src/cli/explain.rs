@@ -1,9 +1,11 @@
 //! `scoregate explain`: the steps of a decision, from the live policy of a gate.
 
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -11,6 +13,7 @@ use super::client::{http_client, http_root};
 use super::connection::TlsArgs;
 use super::exit::CliError;
 use super::output::{self, OutputFormat};
+use crate::causes::with_causes;
 use crate::config::without_user;
 
 /// Flags of `explain`.
@@ -35,14 +38,14 @@ pub(super) struct ExplainArgs {
     #[arg(long, value_name = "HEADER", value_parser = header)]
     header: Vec<(String, String)>,
     /// A request that was refused: its `x-request-id`, as Envoy's access log or the answer has it
-    #[arg(long, value_name = "ID", conflicts_with_all = DESCRIBED)]
+    #[arg(long, value_name = "ID", conflicts_with_all = DESCRIBED, conflicts_with_all = ["trace_id", "last"])]
     request_id: Option<String>,
     /// The same by its trace id
     #[arg(long, value_name = "ID", conflicts_with_all = DESCRIBED)]
     trace_id: Option<String>,
-    /// The last requests that were refused, this many
+    /// The last requests that were refused, this many; 10 where no number is given
     #[arg(long, value_name = "NUMBER", num_args = 0..=1, default_missing_value = "10", conflicts_with_all = DESCRIBED)]
-    last: Option<usize>,
+    last: Option<NonZeroUsize>,
     #[command(flatten)]
     tls: TlsArgs,
     /// How the answer looks
@@ -137,14 +140,18 @@ impl ExplainArgs {
         let sent = request(http_client(&self.admin, self.tls.trust()?)?, &root).send().await;
         let unreachable = |error: reqwest::Error| {
             CliError::failed(format!(
-                "cannot ask the gate at `{}`: {}; is it running, and is `--admin` its admin listener?",
+                "cannot ask the gate at `{}`: {}; is it running, and is that its admin listener (--admin or SCOREGATE_ADMIN)?",
                 self.admin,
-                error.without_url()
+                with_causes(&error.without_url())
             ))
         };
         let answer = sent.map_err(unreachable)?;
         let status = answer.status();
         let text = answer.text().await.map_err(unreachable)?;
+        if status == StatusCode::NOT_FOUND {
+            let problem = "no gate answers there: --admin or SCOREGATE_ADMIN names a gate's admin listener";
+            return Err(CliError::failed(format!("cannot ask at `{}`: {problem}", self.admin)));
+        }
         if !status.is_success() {
             return Err(CliError::failed(format!("the gate answered {status}: {}", text.trim())));
         }

@@ -124,7 +124,12 @@ impl ListArgs {
         let (client, printer) = self.connection.open().await?;
         let list = client.get_own(&["services", self.name.as_str(), "uses"]).await?;
         let rows: Vec<_> = Use::all(&list).iter().map(Use::row).collect();
-        printer.print(&list, |out| output::table(out, ["CREDENTIAL", "IN USE", "LAST USE", "USES"], &rows))
+        printer
+            .print(&list, |out| output::table(out, ["CREDENTIAL", "IN USE", "LAST USE", "USES"], &rows))?;
+        if printer.is_for_people() {
+            output::hint("gates report once a minute: what was used since is not in it");
+        }
+        Ok(())
     }
 }
 
@@ -188,7 +193,7 @@ impl RegenerateArgs {
         let begun = client.send(Method::POST, &path, Content::Json(&body)).await?;
         let ended = self.wait.end_of(&client, begun).await?;
         let effect = match self.wait.is_wanted() {
-            true => "no gate accepts the old one any more",
+            true => "no connected gate accepts the old one any more",
             false => "gates are about to refuse the old one",
         };
         printer.print(&ended, |out| {

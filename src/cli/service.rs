@@ -12,7 +12,7 @@ use super::client::{Client, Content, next_query};
 use super::connection::ConnectionArgs;
 use super::exit::CliError;
 use super::output::{self, items, text};
-use super::wait::WaitArgs;
+use super::wait::{WaitArgs, warn_of_absent};
 
 /// The member by which a shadow is begun and ended.
 const SHADOW: &str = "/scoregate/shadowForSeconds";
@@ -202,6 +202,8 @@ impl UpdateArgs {
         if service.get("operationType").is_some() {
             self.wait.end_of(&client, service).await?;
             service = client.get(&path).await?;
+        } else if self.wait.is_wanted() {
+            warn_of_absent(&client).await;
         }
         printer.print(&service, |out| write_service(out, &service))
     }
@@ -282,7 +284,9 @@ impl DeleteArgs {
             self.wait.end_of(&client, operation).await?;
         }
         printer.print(&json!({ "deleted": existed }), |out| match (existed, self.wait.is_wanted()) {
-            (true, true) => writeln!(out, "deleted `{name}`: no gate accepts its keys or tokens any more"),
+            (true, true) => {
+                writeln!(out, "deleted `{name}`: no connected gate accepts its keys or tokens any more")
+            }
             (true, false) => writeln!(out, "deleted `{name}`: gates are about to refuse its keys and tokens"),
             (false, _) => writeln!(out, "there was no service `{name}`"),
         })

@@ -122,7 +122,10 @@ impl WithdrawArgs {
         let operation = self.wait.end_of(&client, begun).await?;
         let id = self.id;
         printer.print(&operation, |out| match self.wait.is_wanted() {
-            true => writeln!(out, "withdrew the signing key `{id}`: no gate accepts its tokens any more"),
+            true => writeln!(
+                out,
+                "withdrew the signing key `{id}`: no connected gate accepts its tokens any more"
+            ),
             false => writeln!(out, "withdrew the signing key `{id}`: gates are about to refuse its tokens"),
         })
     }

@@ -75,7 +75,7 @@ impl RevokeArgs {
         let begun = client.send_own(Method::POST, &path, Content::Nothing).await?;
         let operation = self.wait.end_of(&client, begun).await?;
         printer.print(&operation, |out| match self.wait.is_wanted() {
-            true => writeln!(out, "revoked the tokens of `{name}`: no gate accepts them any more"),
+            true => writeln!(out, "revoked the tokens of `{name}`: no connected gate accepts them any more"),
             false => writeln!(out, "revoked the tokens of `{name}`: gates are about to refuse them"),
         })
     }

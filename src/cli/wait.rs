@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::exit::CliError;
+use super::output::{self, items, text};
 
 /// Flags of every command that changes what gates enforce.
 #[derive(Debug, Clone, Args)]
@@ -42,8 +43,32 @@ impl WaitArgs {
     /// # Errors
     /// [`CliError::NotEnforced`], with the workspace's words, if not every gate confirmed it in time.
     pub(super) async fn end_of(&self, client: &Client, operation: Value) -> Result<Value, CliError> {
-        if self.is_wanted() { client.wait(&operation).await } else { Ok(operation) }
+        if !self.is_wanted() {
+            return Ok(operation);
+        }
+        let ended = client.wait(&operation).await?;
+        warn_of_absent(client).await;
+        Ok(ended)
     }
+}
+
+/// Only connected gates were waited for: says so where others may decide as before. Where that cannot be told, nothing is
+/// said.
+pub(super) async fn warn_of_absent(client: &Client) {
+    let gates = client.get_own(&["gates"]).await.unwrap_or_default()["value"].take();
+    let names: Vec<_> =
+        items(&gates).iter().filter(|gate| is_absent(gate)).map(|gate| text(gate, "name")).collect();
+    if !names.is_empty() {
+        output::hint(&format!(
+            "warning: not connected, and deciding as before until they are: {} (`scoregate gate list`)",
+            names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        ));
+    }
+}
+
+/// Whether it disconnected without the latest policy.
+fn is_absent(gate: &Value) -> bool {
+    gate["state"] == "away" && gate["lagRevisions"] != 0
 }
 
 fn patience(text: &str) -> Result<Duration, String> {
@@ -57,6 +82,16 @@ fn patience(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn absent_is_who_is_away_without_the_latest_policy() {
+        let gate = |state: &str, lag: Value| json!({ "name": "gate-1", "state": state, "lagRevisions": lag });
+        assert!(is_absent(&gate("away", json!(1))));
+        assert!(is_absent(&gate("away", Value::Null)), "it has nothing of this epoch");
+        assert!(!is_absent(&gate("away", json!(0))));
+        assert!(!is_absent(&gate("connected", json!(1))), "it was waited for");
+    }
 
     #[test]
     fn patience_is_what_a_workspace_takes() {

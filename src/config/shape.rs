@@ -2,6 +2,7 @@
 //!
 //! Unknown keys are refused where this is read (`sources`), with their full path.
 
+use std::fmt;
 use std::time::Duration;
 
 use scoregate_authz::{PortRule, TargetSource};
@@ -292,9 +293,19 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
+/// As it may be written.
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::SignedDuration::try_from(self.0) {
+            Ok(duration) => write!(f, "{duration:#}"),
+            Err(_) => write!(f, "{}s", self.0.as_secs()),
+        }
+    }
+}
+
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}ms", self.0.as_millis()))
+        serializer.collect_str(self)
     }
 }
 
@@ -352,6 +363,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn times_are_written_as_they_are_read() {
+        for text in ["0s", "500ms", "2s", "1m", "12h", "1h 30m", "1500ms"] {
+            let time: Time = text.parse().unwrap();
+            assert_eq!(time.to_string().parse(), Ok(time), "{text}");
+        }
+        assert_eq!(Time::seconds(43_200).to_string(), "12h");
+        assert_eq!(Time::seconds(0).to_string(), "0s");
+    }
+
+    #[test]
     fn retention_is_read_and_written() {
         for (text, days) in [("400d", Some(400)), ("48h", Some(2)), ("unlimited", None)] {
             let read: Retention = text.parse().unwrap();
@@ -360,7 +381,7 @@ mod tests {
         let written = |retention| serde_json::to_value(retention).unwrap();
         assert_eq!(written(Retention::days(400)), "400d");
         assert_eq!(written(Retention(None)), "unlimited");
-        assert_eq!(written(Retention(Some(Duration::from_secs(90_000)))), "90000000ms");
+        assert_eq!(written(Retention(Some(Duration::from_secs(90_000)))), "25h");
         for text in ["", "d", "-1d", "1.5d", "forever", "99999999999d"] {
             assert!(text.parse::<Retention>().is_err(), "{text}");
         }

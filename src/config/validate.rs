@@ -556,7 +556,8 @@ fn within(
     if range.contains(&value) {
         return Ok(value);
     }
-    let problem = format!("{value:?} is not between {:?} and {:?}", range.start(), range.end());
+    let problem =
+        format!("{} is not between {} and {}", Time(value), Time(*range.start()), Time(*range.end()));
     Err(sources.error(key, Problem::Form(problem)))
 }
 

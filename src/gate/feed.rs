@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod disorder;
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::either::Either;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use super::keeper::{Keeper, Taken, Unconfirmed};
 use super::metrics::FeedMetrics;
@@ -43,6 +44,9 @@ const WINDOW: u32 = 4 * 1024 * 1024;
 /// Heartbeats that may come before the snapshot that a nack asks for, and between two of its parts.
 const PATIENCE: u32 = 3;
 
+/// Before a name is taken again that another gate has taken.
+const DISPLACED: Duration = Duration::from_secs(1);
+
 /// How long a workspace may take to read the last word before a connection is closed.
 const PARTING: Duration = Duration::from_secs(1);
 
@@ -55,8 +59,8 @@ pub(crate) enum FeedError {
         #[source]
         source: tonic::transport::Error,
     },
-    #[error("the workspace ended the feed")]
-    Call(#[source] Box<Status>),
+    #[error("the workspace ended the feed: {}", words(.0))]
+    Call(Box<Status>),
     #[error("the workspace closed the feed")]
     Closed,
     #[error("the workspace says nothing")]
@@ -71,10 +75,33 @@ pub(crate) enum FeedError {
     Fault(#[from] JoinError),
 }
 
+impl FeedError {
+    /// How long the next attempt is to wait at least. A gate whose name another one has taken would take it back at once, and
+    /// so would that one.
+    fn pause(&self) -> Duration {
+        match self {
+            Self::Call(status) if status.code() == Code::Aborted => DISPLACED,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// What a workspace, or the way to it, says. tonic's own words name codes, and everything twice.
+fn words(status: &Status) -> String {
+    let message = if status.message().is_empty() { status.code().description() } else { status.message() };
+    let mut last: Option<&dyn Error> = status.source();
+    while let Some(deeper) = last.and_then(Error::source) {
+        last = Some(deeper);
+    }
+    last.map_or_else(|| message.to_owned(), |cause| format!("{message}: {cause}"))
+}
+
 /// The client.
 #[derive(Debug)]
 pub(crate) struct Feed {
     pub(crate) gate: String,
+    /// A random number.
+    pub(crate) process: u64,
     pub(crate) address: PeerAddress,
     pub(crate) tls: Option<Arc<ClientTls>>,
     /// Without one, the certificate says who this is.
@@ -98,14 +125,22 @@ impl Feed {
     /// Follows the workspace until the shutdown stops.
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let mut backoff = Backoff::new();
+        // What was logged last: an outage of a day is not a line every few seconds.
+        let mut told = None;
         loop {
             let error = tokio::select! {
                 error = self.follow(&mut backoff) => error,
                 () = shutdown.stopping() => return,
             };
-            self.metrics.connected.set(0);
-            let delay = backoff.next(random::fraction());
-            tracing::warn!(error = with_causes(&error), retry_in = ?delay, "the policy feed is not connected");
+            let was_connected = self.metrics.connected.set(0) == 1;
+            let delay = backoff.next(random::fraction()).max(error.pause());
+            let error = with_causes(&error);
+            if !was_connected && told.as_ref() == Some(&error) {
+                tracing::debug!(error, retry_in = ?delay, "the policy feed is still not connected");
+            } else {
+                tracing::warn!(error, retry_in = ?delay, "the policy feed is not connected");
+                told = Some(error);
+            }
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = shutdown.stopping() => return,
@@ -137,8 +172,9 @@ impl Feed {
         let channel = connecting.await.map_err(|_| FeedError::Silent)??;
         let mut client = PolicyFeedClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         let (outbound, messages) = mpsc::channel(16);
-        let gate = self.gate.clone();
+        let (gate, process) = (self.gate.clone(), self.process);
         let hello = self.blocking(move |keeper| keeper.hello(&gate)).await?;
+        let hello = wire::Hello { process, ..hello };
         let hello = wire::gate_message::Message::Hello(hello);
         // The channel is new and has room.
         let _ = outbound.send(wire::GateMessage { message: Some(hello) }).await;
@@ -392,6 +428,7 @@ mod tests {
         let metrics = GateMetrics::register(&Metrics::default(), Arc::new(SystemClock));
         Feed {
             gate: "gate-1".to_owned(),
+            process: 1,
             address,
             tls: None,
             credential: bearer(&"secret".into()),

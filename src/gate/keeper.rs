@@ -157,6 +157,7 @@ impl Keeper {
             state_hash: held.map_or(Vec::new(), |snapshot| snapshot.state_hash().0.to_vec()),
             pepper_ids: self.trust.peppers.ids().map(str::to_owned).collect(),
             policy_key_ids: self.trust.policy_keys.ids().map(str::to_owned).collect(),
+            process: 0,
         }
     }
 

@@ -4,12 +4,13 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use scoregate_authz::{Decision, DenyReason, Finding, Reason, ServiceName, Slot, UnixTime, Verdict};
 
 use super::request::HttpView;
 use super::request_ids::{RequestIds, request_ids};
+use crate::bucket::Bucket;
 
 /// Lines per second and worker, and as many at once.
 const RATE: u32 = 10;
@@ -96,7 +97,7 @@ pub(crate) struct RefusalLog {
 
 impl RefusalLog {
     pub(crate) fn new(ring: Arc<Ring>) -> Self {
-        Self { bucket: Mutex::new(Bucket::full(Instant::now())), ring }
+        Self { bucket: Mutex::new(Bucket::full(RATE, Instant::now())), ring }
     }
 
     /// Takes note of a verdict. Only a refusal costs anything. `explain` decides once more: it is asked as often as a line
@@ -187,51 +188,10 @@ impl RecentRefusals {
     }
 }
 
-/// A token bucket.
-#[derive(Debug)]
-struct Bucket {
-    tokens: u32,
-    refilled: Instant,
-    left_out: u64,
-}
-
-impl Bucket {
-    fn full(now: Instant) -> Self {
-        Self { tokens: RATE, refilled: now, left_out: 0 }
-    }
-
-    /// How many were left out before this one, or `None` if this one is left out too.
-    fn admit(&mut self, now: Instant) -> Option<u64> {
-        const PER_TOKEN: Duration = Duration::from_millis(1000 / RATE as u64);
-        let earned = now.saturating_duration_since(self.refilled).as_millis() / PER_TOKEN.as_millis();
-        if earned > 0 {
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.tokens = self.tokens.saturating_add(earned).min(RATE);
-            self.refilled = now;
-        }
-        if self.tokens == 0 {
-            self.left_out += 1;
-            return None;
-        }
-        self.tokens -= 1;
-        Some(std::mem::take(&mut self.left_out))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use scoregate_authz::Denial;
-
-    #[test]
-    fn admit_limits_and_says_how_many_were_left_out() {
-        let start = Instant::now();
-        let mut bucket = Bucket::full(start);
-        let admitted = (0..100).filter(|_| bucket.admit(start).is_some()).count();
-        assert_eq!(admitted, RATE as usize);
-        assert_eq!(bucket.admit(start + Duration::from_secs(1)), Some(90));
-        assert_eq!(bucket.admit(start + Duration::from_secs(1)), Some(0));
-    }
 
     fn note(log: &RefusalLog, second: u64) {
         let denial = Denial { reason: DenyReason::UnknownKey, credential_presented: true };

@@ -281,6 +281,9 @@ services:
         "line 4, column 20, `services[0].pathPrefixes[0]`: is not `/` or a plain path"
     )]
     #[case("uid: one", "line 4, column 10, `services[0].uid`: this is for a gate without a workspace")]
+    #[case("tags: a=b", "line 4, column 11: a mapping (`name: value`) is expected here")]
+    #[case("hosts: a", "line 4, column 12: a list is expected here")]
+    #[case("description: [a]", "line 4, column 18: a single value is expected here")]
     #[case("keys: {}", "line 4, column 11, `services[0].keys`: this is for a gate without a workspace")]
     #[case("tokensNotBefore: 1", "line 4, column 22, `services[0].tokensNotBefore`: this is for a gate")]
     #[case(

@@ -16,6 +16,7 @@ use super::FileError;
 use super::read::{FileContent, Located, Spot, documents};
 use super::service::{Common, ServicePlace, Unique};
 use super::shape::{self, Text};
+use crate::count::counted;
 use crate::policy_wire::{self, auth_mode, compute_type};
 use crate::proto::scoregate::policy::v1 as wire;
 
@@ -107,9 +108,9 @@ impl FixedPolicy {
     pub(crate) fn summary(&self) -> String {
         let count = |mode| self.modes.iter().filter(|of_service| **of_service == mode).count();
         let [key, token, disabled] = [AuthMode::Key, AuthMode::Token, AuthMode::Disabled].map(count);
-        let services = self.modes.len();
         format!(
-            "good: {services} services ({key} with keys, {token} with tokens, {disabled} open to everybody), SHA-256 {}",
+            "good: {} ({key} with keys, {token} with tokens, {disabled} open to everybody), SHA-256 {}",
+            counted(self.modes.len() as u64, "service"),
             self.hash_text()
         )
     }
@@ -212,8 +213,9 @@ impl Policy {
 /// A gate would be Undecided for such a service. Where a file is all there is, it is refused instead.
 fn refusal(place: &ServicePlace, problem: &InvalidPolicy) -> FileError {
     match problem {
-        InvalidPolicy::UnknownPepper { pepper_id, .. } => place
-            .error(format!("its keys are digested under pepper `{pepper_id}`, which is not configured here")),
+        InvalidPolicy::UnknownPepper { pepper_id, .. } => place.error(format!(
+            "its keys are digested under pepper `{pepper_id}`, which is not given here (--pepper-file)"
+        )),
         other => place.error(other.to_string()),
     }
 }

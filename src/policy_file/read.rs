@@ -199,8 +199,18 @@ fn words(error: &serde_saphyr::Error) -> String {
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
             format!("this is not {expected}")
         }
-        Error::Unexpected { expected, .. } => format!("{expected} is expected here"),
+        Error::Unexpected { expected, .. } => format!("{} is expected here", form(expected)),
         other => without_location(other),
+    }
+}
+
+/// What the parser calls by the names of its events.
+fn form(expected: &'static str) -> &'static str {
+    match expected {
+        "mapping start" => "a mapping (`name: value`)",
+        "sequence start" => "a list",
+        "string scalar" | "scalar" => "a single value",
+        other => other,
     }
 }
 

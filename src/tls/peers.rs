@@ -10,6 +10,8 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use webpki::EndEntityCert;
 
+use super::Log;
+
 /// A name in a certificate: a URI such as a SPIFFE id, or a DNS name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum PeerName {
@@ -125,14 +127,26 @@ impl fmt::Display for PeerIdentity {
     }
 }
 
+/// All of a certificate's names, as `allowed_peers` would have them.
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok(certificate) = EndEntityCert::try_from(certificate) else { return Vec::new() };
+    let uris = certificate.valid_uri_names().map(str::to_owned);
+    uris.chain(certificate.valid_dns_names().map(|name| format!("dns:{name}"))).collect()
+}
+
 /// Lets those in whom a CA knows and who are allowed by name.
 #[derive(Debug)]
 pub(super) struct Doorkeeper {
-    pub(super) known: Arc<dyn ClientCertVerifier>,
-    pub(super) allowed: AllowedPeers,
+    known: Arc<dyn ClientCertVerifier>,
+    allowed: AllowedPeers,
+    log: Log,
 }
 
 impl Doorkeeper {
+    pub(super) fn new(known: Arc<dyn ClientCertVerifier>, allowed: AllowedPeers) -> Self {
+        Self { known, allowed, log: Log::default() }
+    }
+
     /// Who has this certificate, which was verified.
     pub(super) fn identify(&self, certificate: &CertificateDer<'_>) -> Option<PeerIdentity> {
         self.allowed.identify(certificate)
@@ -161,7 +175,17 @@ impl ClientCertVerifier for Doorkeeper {
         let verified = self.known.verify_client_cert(end_entity, intermediates, now)?;
         match self.identify(end_entity) {
             Some(_) => Ok(verified),
-            None => Err(CertificateError::ApplicationVerificationFailure.into()),
+            None => {
+                let names = names(end_entity);
+                self.log.write(|left_out| {
+                    tracing::warn!(
+                        ?names,
+                        left_out,
+                        "a client was turned away: `allowed_peers` has none of its names"
+                    );
+                });
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
         }
     }
 

@@ -13,6 +13,9 @@ use super::timestamp;
 /// For how long a gate that disconnected is remembered. It decides from memory, and may come back.
 const REMEMBERED_FOR: Duration = Duration::from_mins(5);
 
+/// For how long a name counts as that of two gates after it was seen to be.
+const SHARED_FOR: Duration = Duration::from_mins(1);
+
 /// A gate, as it is shown.
 #[derive(Debug, Clone)]
 pub struct GateStatus {
@@ -80,6 +83,8 @@ pub(super) struct ConnectedGate {
     pub(super) remote: String,
     /// Tells its connections apart.
     pub(super) connection: u64,
+    /// Tells the processes of one name apart; zero where it does not say.
+    pub(super) process: u64,
     /// What it enforces for certain.
     pub(super) enforces: Option<Version>,
     /// Since when it is connected.
@@ -100,6 +105,10 @@ pub(super) struct Gates {
     expected: DashMap<String, UnixTime>,
     /// Those that disconnected, and when.
     away: DashMap<String, (ConnectedGate, UnixTime)>,
+    /// The process whose connection was last ended by another process of its name.
+    displaced: DashMap<String, u64>,
+    /// Names that two processes use at one time, and until when that is assumed.
+    shared: DashMap<String, UnixTime>,
     connections: AtomicU64,
 }
 
@@ -120,10 +129,11 @@ impl Gates {
     ///
     /// INVARIANT: a name that is connected belongs to the principal that connected it. Another one that took it over would
     /// hide a gate that may still have an old key.
-    pub(super) fn connect(&self, name: &str, gate: ConnectedGate) -> bool {
+    pub(super) fn connect(&self, name: &str, gate: ConnectedGate, now: UnixTime) -> bool {
         match self.connected.entry(name.to_owned()) {
             Entry::Occupied(before) if before.get().principal != gate.principal => return false,
             Entry::Occupied(mut place) => {
+                self.displace(name, place.get().process, gate.process, now);
                 let before = place.insert(gate);
                 tracing::info!(gate = name, connection = before.connection, "replaced by a newer connection");
                 before.end.cancel();
@@ -135,6 +145,25 @@ impl Gates {
         self.expected.remove(name);
         self.away.remove(name);
         true
+    }
+
+    /// Notes that a process ends the connection of another one. One that was displaced and comes back is alive beside it.
+    fn displace(&self, name: &str, before: u64, process: u64, now: UnixTime) {
+        if before == 0 || process == 0 || before == process {
+            return;
+        }
+        let displaced = self.displaced.insert(name.to_owned(), before);
+        if displaced == Some(process) && self.shared.insert(name.to_owned(), now + SHARED_FOR).is_none() {
+            tracing::warn!(
+                gate = name,
+                "two gates have this name, and neither confirms anything for both: each needs a `gate.name` of its own"
+            );
+        }
+    }
+
+    /// Whether two gates have this name: what the one confirms says nothing of the other.
+    pub(super) fn is_shared(&self, name: &str, now: UnixTime) -> bool {
+        self.shared.get(name).is_some_and(|until| now < *until)
     }
 
     /// Removes a gate. Returns whether it was there: a newer connection may have taken its place.
@@ -149,6 +178,12 @@ impl Gates {
     pub(super) fn purge(&self, now: UnixTime) {
         self.expected.retain(|_, until| now < *until);
         self.away.retain(|_, (_, since)| now < *since + REMEMBERED_FOR);
+        self.shared.retain(|_, until| now < *until);
+        // Never both maps at once: `connect` holds a place in the one when it comes to the other.
+        let displaced: Vec<_> = self.displaced.iter().map(|place| place.key().clone()).collect();
+        for name in displaced.iter().filter(|name| !self.connected.contains_key(*name)) {
+            self.displaced.remove(name);
+        }
     }
 
     /// Notes what a gate enforces. Returns whether this connection is still the gate's.

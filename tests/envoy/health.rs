@@ -44,6 +44,7 @@ fn workspace_tells_its_health_until_it_drains() {
     assert!(serving(&port, "") && serving(&port, "scoregate.policy.v1.PolicyFeed"));
     let ask = |path| workspace.scoregate.admin(path).status;
     assert_eq!((ask("/livez"), ask("/readyz")), (200, 200));
+    assert_eq!((ask("/"), ask("/metric")), (404, 404), "a probe of what is not there fails");
     let mut watch = port.watch("");
     assert_eq!(watch.next().as_str_name(), "SERVING");
     workspace.scoregate.process.signal("TERM");

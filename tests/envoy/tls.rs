@@ -174,6 +174,10 @@ fn t116_feed_over_tls_is_for_gates_with_a_certificate_or_a_credential() {
         assert!(!process.log().contains("the policy feed is connected"), "{what}: {}", process.log());
         process.kill();
     }
+    let log = workspace.scoregate.process.log();
+    for told in ["UnknownIssuer", &format!("`allowed_peers` has none of its names names=[\"{ENVOY}\"]")] {
+        assert!(log.contains(told), "{told}: {log}");
+    }
 }
 
 fn without_credential(mut arguments: Vec<String>) -> Vec<String> {

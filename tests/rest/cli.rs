@@ -102,7 +102,7 @@ async fn service_commands() {
     assert_eq!((&updated["authEnabled"], &updated["description"]), (&json!(true), &json!(null)));
     assert_eq!(updated["kvTags"], json!({ "a": "b" }), "what is not mentioned stays");
 
-    insta::assert_snapshot!(shown(&test, &["service", "delete", "svc"]).await, @"deleted `svc`: no gate accepts its keys or tokens any more");
+    insta::assert_snapshot!(shown(&test, &["service", "delete", "svc"]).await, @"deleted `svc`: no connected gate accepts its keys or tokens any more");
     insta::assert_snapshot!(shown(&test, &["service", "delete", "svc"]).await, @"there was no service `svc`");
 }
 
@@ -128,7 +128,7 @@ async fn key_show_and_regenerate() {
     ");
 
     insta::assert_snapshot!(shown(&test, &["key", "regenerate", "svc", "primary"]).await, @r"
-    regenerated the primary key of `svc`: no gate accepts the old one any more
+    regenerated the primary key of `svc`: no connected gate accepts the old one any more
     show it with: scoregate key show svc
     ");
     let after = json(&test, &["key", "show", "svc"]).await;
@@ -172,7 +172,10 @@ async fn key_regenerate_that_a_gate_does_not_confirm_has_an_exit_code_of_its_own
         () = time_goes_by => unreachable!("time has no end"),
     };
     assert_eq!(code, 4);
-    insta::assert_snapshot!(message, @"error: not confirmed by every gate: the primary key of `svc` has changed, but these gates have not confirmed it within 10 s and may decide as before until they do: `silent`");
+    insta::assert_snapshot!(message, @r"
+    error: not confirmed by every gate: the primary key of `svc` has changed, but these gates have not confirmed it within 10 s and may decide as before until they do: `silent`
+      what helps: `scoregate gate list` shows what each gate enforces
+    ");
 }
 
 #[tokio::test]
@@ -195,7 +198,7 @@ async fn token_revoke() {
     let test = TestWorkspace::start().await;
     test.create("svc", json!({ "aadAuthEnabled": true })).await;
     let before = json(&test, &["token", "get", "svc"]).await["accessToken"].take();
-    insta::assert_snapshot!(shown(&test, &["token", "revoke", "svc", "--wait"]).await, @"revoked the tokens of `svc`: no gate accepts them any more");
+    insta::assert_snapshot!(shown(&test, &["token", "revoke", "svc", "--wait"]).await, @"revoked the tokens of `svc`: no connected gate accepts them any more");
     assert_ne!(json(&test, &["token", "get", "svc"]).await["accessToken"], before);
     assert_eq!(json(&test, &["token", "revoke", "svc"]).await["operationType"], "RevokeTokens");
 }
@@ -236,7 +239,7 @@ async fn signing_key_commands() {
     let withdrawn = shown(&test, &["signing-key", "withdraw", &first, "--wait"]).await;
     assert_eq!(
         withdrawn,
-        format!("withdrew the signing key `{first}`: no gate accepts its tokens any more\n")
+        format!("withdrew the signing key `{first}`: no connected gate accepts its tokens any more\n")
     );
     let left = json(&test, &["signing-key", "list"]).await;
     assert_eq!((left.as_array().unwrap().len(), &left[0]["id"]), (1, &json!(second)));
@@ -276,7 +279,7 @@ async fn changes_that_a_gate_does_not_confirm_have_an_exit_code_of_their_own_and
             refused_in_time(&test, &[change, &["--wait", "--timeout", "7s"]].concat()).await;
         assert_eq!(code, 4, "{change:?}: {message}");
         let said = "but these gates have not confirmed it within 7 s and may decide as before until they do: `silent`\n";
-        assert!(message.ends_with(said), "{change:?}: {message}");
+        assert!(message.contains(said), "{change:?}: {message}");
     }
     // Stored, and not waited for.
     shown(&test, &["key", "regenerate", "new", "primary", "--no-wait"]).await;
@@ -626,6 +629,24 @@ async fn commands_over_unix_sockets() {
     let explained = explain.env_clear().env("HTTP_PROXY", "http://127.0.0.1:1").output().await.unwrap();
     assert!(text(&explained.stdout).contains("deny: missing_credential"), "{}", text(&explained.stderr));
     drop(up);
+}
+
+#[tokio::test]
+async fn explain_says_that_no_gate_answers_and_what_it_cannot_be_asked() {
+    let test = TestWorkspace::start().await;
+    let explain = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scoregate"));
+        command.args(["explain", "--admin", &test.base]).args(arguments).env_clear();
+        refused(command)
+    };
+    let (code, said) = explain(&["--last"]).await;
+    assert_eq!(code, 1);
+    assert!(said.contains("no gate answers there: --admin or SCOREGATE_ADMIN names"), "{said}");
+    for arguments in
+        [&["--last", "0"][..], &["--last", "--request-id", "a"], &["--trace-id", "a", "--request-id", "a"]]
+    {
+        assert_eq!(explain(arguments).await.0, 2, "{arguments:?}");
+    }
 }
 
 #[tokio::test]

@@ -363,7 +363,17 @@ impl World {
         let gate = "gate-1".to_owned();
         let usage = Arc::new(Usage::new(keeper.in_force(), metrics.uses));
         let (credential, metrics) = (Some(credential), FeedMetrics::register(&registry, clock));
-        Ok(Feed { gate, address, tls: None, credential, keeper, usage, metrics, silence: SILENCE })
+        Ok(Feed {
+            gate,
+            process: 1,
+            address,
+            tls: None,
+            credential,
+            keeper,
+            usage,
+            metrics,
+            silence: SILENCE,
+        })
     }
 
     /// The version in force, whose state is one that the workspace had.

@@ -205,7 +205,10 @@ fn read_refuses_another_pepper_and_check_without_peppers_does_not() {
         format!("keys: {{ primary: {{ digest: '{}', pepperId: '0123456789abcdef' }} }}", "1".repeat(64));
     let files = service_with(&format!("authMode: key\n    {keys}"));
     let refusal = files.refusal();
-    assert!(refusal.ends_with("under pepper `0123456789abcdef`, which is not configured here"), "{refusal}");
+    assert!(
+        refusal.ends_with("under pepper `0123456789abcdef`, which is not given here (--pepper-file)"),
+        "{refusal}"
+    );
     let policy = FixedPolicy::check(&files.0.path().join("policy.yaml"), None).unwrap();
     assert!(policy.summary().contains("1 with keys"));
 }

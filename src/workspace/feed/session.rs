@@ -80,7 +80,9 @@ impl<'a> Session<'a> {
         let status = tokio::select! {
             status = session.read(&mut incoming) => status,
             status = session.write(held) => status,
-            () = end.cancelled() => Status::aborted("another connection has taken this gate's name, or its principal is gone"),
+            () = end.cancelled() => Status::aborted(
+                "another connection has taken this gate's name (each gate has a `gate.name` of its own), or its principal is gone",
+            ),
             () = outgoing.closed() => Status::cancelled("the gate has gone"),
             // It stays in the store: it will be back, and is waited for then.
             () = shutdown.stopping() => return Status::unavailable("the workspace shuts down"),
@@ -113,13 +115,14 @@ impl<'a> Session<'a> {
             principal: principal.name.clone(),
             remote,
             connection: self.connection,
+            process: hello.process,
             enforces: held,
             since: now,
             enforces_since: now,
             last_nack: None,
             end,
         };
-        if !inner.gates.connect(&self.gate, gate) {
+        if !inner.gates.connect(&self.gate, gate, self.workspace.now()) {
             tracing::warn!(
                 gate = self.gate,
                 "refused: another principal's gate is connected under this name"
@@ -128,8 +131,9 @@ impl<'a> Session<'a> {
         }
         self.remember().await;
         self.workspace.count_gates();
-        inner.operations.joined(&self.gate, held);
-        if let Some(held) = held {
+        let confirmed = held.filter(|_| !self.shares_its_name());
+        inner.operations.joined(&self.gate, confirmed);
+        if let Some(held) = confirmed {
             inner.propagation.acknowledged(&self.gate, held, self.workspace.now());
         }
         self.workspace.end_due_operations().await;
@@ -182,11 +186,16 @@ impl<'a> Session<'a> {
             return;
         }
         let (inner, now) = (&self.workspace.inner, self.workspace.now());
-        if inner.gates.acknowledged(&self.gate, self.connection, version, now) {
+        let is_known = inner.gates.acknowledged(&self.gate, self.connection, version, now);
+        if is_known && !self.shares_its_name() {
             inner.operations.acknowledged(&self.gate, version);
             inner.propagation.acknowledged(&self.gate, version, now);
             self.workspace.end_due_operations().await;
         }
+    }
+
+    fn shares_its_name(&self) -> bool {
+        self.workspace.inner.gates.is_shared(&self.gate, self.workspace.now())
     }
 
     fn refused(&self, nack: &wire::Nack) {

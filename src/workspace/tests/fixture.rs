@@ -171,6 +171,13 @@ impl Served {
         self.gate_holding(name, None).await
     }
 
+    /// One of several processes of this name.
+    pub(super) async fn gate_of(&self, name: &str, process: u64) -> TestGate {
+        let mut gate = TestGate::silent(&self.address, self.credential.expose_secret(), None).await.unwrap();
+        gate.hello_of(name, process).await;
+        gate
+    }
+
     /// A gate that holds what it got before.
     pub(super) async fn gate_holding(&self, name: &str, held: Option<Snapshot>) -> TestGate {
         let connected = TestGate::connect(&self.address, self.credential.expose_secret(), name, held).await;
@@ -218,6 +225,11 @@ impl TestGate {
     }
 
     pub(super) async fn hello(&mut self, name: &str) {
+        self.hello_of(name, 0).await;
+    }
+
+    /// Of one of several processes of this name.
+    pub(super) async fn hello_of(&mut self, name: &str, process: u64) {
         let held = self.snapshot.as_ref();
         let version = held.map(Snapshot::version).unwrap_or_default();
         let hello = wire::Hello {
@@ -229,6 +241,7 @@ impl TestGate {
             state_hash: held.map_or(Vec::new(), |held| held.state_hash().0.to_vec()),
             pepper_ids: vec![pepper(7).id().to_owned()],
             policy_key_ids: Vec::new(),
+            process,
         };
         self.say(wire::gate_message::Message::Hello(hello)).await;
     }

@@ -28,6 +28,32 @@ async fn without_gates_it_has_succeeded_at_once() {
     assert_eq!(workspace.operation(operation.id).await.unwrap(), operation);
 }
 
+/// What one of them confirms says nothing of the other, which has the old key while it is displaced.
+#[tokio::test]
+async fn regenerate_is_not_confirmed_by_gates_that_share_a_name() {
+    let fixture = Fixture::new();
+    let served = Served::start(&fixture).await;
+    let workspace = &served.workspace;
+    workspace.create_service(&Origin::local(), new_service("first")).await.unwrap();
+    let mut alive = Vec::new();
+    // A newer process is what a restart looks like; one that comes back is not.
+    for (process, expected) in
+        [(1, OperationState::Succeeded), (2, OperationState::Succeeded), (1, OperationState::Running)]
+    {
+        let mut gate = served.gate_of("a", process).await;
+        gate.take().await;
+        gate.ack().await;
+        let operation =
+            workspace.regenerate_key(&Origin::local(), "first", Slot::Primary, NewKey::Random).await.unwrap();
+        gate.follow_to(operation.revision).await;
+        gate.ack().await;
+        alive.push(gate);
+        let ended = workspace.operation_within(operation.id, Duration::from_millis(500)).await.unwrap();
+        assert_eq!(ended.state, expected, "{process}");
+    }
+    served.stop().await;
+}
+
 #[tokio::test]
 async fn of_an_unknown_id_is_an_error() {
     let fixture = Fixture::new();

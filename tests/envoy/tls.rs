@@ -175,7 +175,10 @@ fn t116_feed_over_tls_is_for_gates_with_a_certificate_or_a_credential() {
         process.kill();
     }
     let log = workspace.scoregate.process.log();
-    for told in ["UnknownIssuer", &format!("`allowed_peers` has none of its names names=[\"{ENVOY}\"]")] {
+    for told in [
+        "no TLS handshake problem=invalid peer certificate",
+        &format!("`allowed_peers` has none of its names names=[\"{ENVOY}\"]"),
+    ] {
         assert!(log.contains(told), "{told}: {log}");
     }
 }

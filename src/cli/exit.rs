@@ -282,6 +282,9 @@ impl CliError {
     fn advice(&self) -> &'static str {
         match self {
             Self::NotEnforced(_) => "\n  what helps: `scoregate gate list` shows what each gate enforces",
+            Self::Trouble { status: 503, .. } => {
+                "\n  what helps: the workspace's log, and `/readyz` of its admin listener, say why; the same may be done again later"
+            }
             _ => "",
         }
     }

@@ -1,7 +1,6 @@
 //! `scoregate explain`: the steps of a decision, from the live policy of a gate.
 
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -45,7 +44,8 @@ pub(super) struct ExplainArgs {
     trace_id: Option<String>,
     /// The last requests that were refused, this many; 10 where no number is given
     #[arg(long, value_name = "NUMBER", num_args = 0..=1, default_missing_value = "10", conflicts_with_all = DESCRIBED)]
-    last: Option<NonZeroUsize>,
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    last: Option<u32>,
     #[command(flatten)]
     tls: TlsArgs,
     /// How the answer looks

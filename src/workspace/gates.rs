@@ -41,11 +41,24 @@ pub struct GateStatus {
     pub last_nack: Option<GateNack>,
 }
 
+impl GateStatus {
+    fn share(&mut self) {
+        if let Presence::Connected { since } = self.presence {
+            self.presence = Presence::Shared { since };
+        }
+    }
+}
+
 /// Whether a gate has the feed open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     /// Since this time.
     Connected {
+        /// Of this connection.
+        since: Timestamp,
+    },
+    /// In turns with another gate of this name: what it says is not counted as said.
+    Shared {
         /// Of this connection.
         since: Timestamp,
     },
@@ -251,6 +264,7 @@ impl Gates {
     /// All that are known, by name.
     pub(super) fn list(&self, now: UnixTime) -> Vec<GateStatus> {
         let mut gates = self.connected();
+        gates.iter_mut().filter(|gate| self.is_shared(&gate.name, now)).for_each(GateStatus::share);
         let expected = self.expected.iter().filter(|gate| now < *gate.value());
         gates.extend(expected.map(|gate| nothing_known(gate.key(), *gate.value())));
         let away = self.away.iter().filter(|gate| now < gate.value().1 + REMEMBERED_FOR);

@@ -156,6 +156,11 @@ fn lag(gate: &Value) -> Option<String> {
     if gate["state"] == "away" {
         return Some(format!("it has been disconnected since {}{nack}", text(gate, "since")));
     }
+    if gate["state"] == "shared" {
+        let problem =
+            "two gates have this name, and neither confirms anything: each needs a `gate.name` of its own";
+        return Some(problem.to_owned());
+    }
     let seconds = gate["lagSeconds"].as_f64().filter(|seconds| *seconds > MAX_LAG)?;
     Some(match gate["lagRevisions"].as_u64() {
         Some(revisions) => format!("it lacks {}, for {seconds:.0} s{nack}", counted(revisions, "revision")),
@@ -195,4 +200,34 @@ async fn known_service(
         }
     };
     Some(KnownService { scoring_uri, credential, is_open })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    #[rstest]
+    #[case(json!({ "state": "connected", "lagRevisions": 0, "lagSeconds": 0.0 }), None)]
+    #[case(json!({ "state": "connected", "lagRevisions": 1, "lagSeconds": 0.2 }), None)]
+    #[case(
+        json!({ "state": "connected", "lagRevisions": 1, "lagSeconds": 60.0, "lastNack": { "reason": "r" } }),
+        Some("it lacks 1 revision, for 60 s; what it refused last: r")
+    )]
+    #[case(
+        json!({ "state": "connected", "lagRevisions": null, "lagSeconds": 60.0 }),
+        Some("it has nothing of this epoch, for 60 s")
+    )]
+    #[case(
+        json!({ "state": "away", "since": "then", "lagSeconds": 0.0 }),
+        Some("it has been disconnected since then")
+    )]
+    #[case(
+        json!({ "state": "shared", "lagRevisions": 0, "lagSeconds": 0.0 }),
+        Some("two gates have this name, and neither confirms anything: each needs a `gate.name` of its own")
+    )]
+    fn lag_is_told_of_gates_that_lack_something_for_long(#[case] gate: Value, #[case] told: Option<&str>) {
+        assert_eq!(lag(&gate).as_deref(), told);
+    }
 }

@@ -41,7 +41,7 @@ struct GateList {
 #[schema(as = Gate)]
 struct GateObject {
     name: String,
-    /// `connected`; `expected` back after a restart of the workspace; `away` since it disconnected.
+    /// `connected`; `shared`: so are two gates of this name, and neither confirms anything; `expected` back after a restart of the workspace; `away` since it disconnected.
     #[schema(schema_with = states)]
     state: &'static str,
     /// Since when it is connected or away.
@@ -91,7 +91,7 @@ struct GateNackObject {
 }
 
 fn states() -> Object {
-    words(["connected", "expected", "away"])
+    words(["connected", "shared", "expected", "away"])
 }
 
 async fn list(State(api): State<Api>) -> Json<GateList> {
@@ -103,6 +103,7 @@ async fn list(State(api): State<Api>) -> Json<GateList> {
 fn gate_object(gate: GateStatus, now: Timestamp) -> GateObject {
     let (state, since, expected_until) = match gate.presence {
         Presence::Connected { since } => ("connected", Some(since), None),
+        Presence::Shared { since } => ("shared", Some(since), None),
         Presence::Expected { until } => ("expected", None, Some(until)),
         Presence::Away { since } => ("away", Some(since), None),
     };

@@ -4,7 +4,9 @@ use scoregate_authz::{PlainKey, Slot};
 use uuid::Uuid;
 
 use super::fixture::{Fixture, Served, new_service, now, until};
-use crate::workspace::{NewKey, Operation, OperationState, Origin, Patch, Workspace, WorkspaceError};
+use crate::workspace::{
+    NewKey, Operation, OperationState, Origin, Patch, Presence, Workspace, WorkspaceError,
+};
 
 async fn state(workspace: &Workspace, operation: &Operation) -> OperationState {
     workspace.operation(operation.id).await.unwrap().state
@@ -51,6 +53,8 @@ async fn regenerate_is_not_confirmed_by_gates_that_share_a_name() {
         let ended = workspace.operation_within(operation.id, Duration::from_millis(500)).await.unwrap();
         assert_eq!(ended.state, expected, "{process}");
     }
+    let presence = workspace.known_gates()[0].presence;
+    assert!(matches!(presence, Presence::Shared { .. }), "{presence:?}");
     served.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! One run: the system, those who change it, those who check it, and what disturbs it, until enough has happened or
 //! something is wrong.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,6 +38,7 @@ pub(crate) struct Report {
     pub(crate) disturbances: u64,
     pub(crate) changes: u64,
     pub(crate) unknown: u64,
+    pub(crate) signing_keys: usize,
     pub(crate) direct: u64,
     pub(crate) envoy: u64,
     pub(crate) no_answer: u64,
@@ -55,6 +57,8 @@ pub(crate) struct Run {
     stop: AtomicBool,
     failure: Mutex<Option<String>>,
     unknown: AtomicU64,
+    /// The headers of tokens, of which each key makes one.
+    signing_keys: Mutex<HashSet<String>>,
     pub(crate) direct: AtomicU64,
     pub(crate) envoy: AtomicU64,
     pub(crate) no_answer: AtomicU64,
@@ -68,6 +72,7 @@ impl Run {
             stop: AtomicBool::default(),
             failure: Mutex::default(),
             unknown: counter(),
+            signing_keys: Mutex::default(),
             direct: counter(),
             envoy: counter(),
             no_answer: counter(),
@@ -83,6 +88,11 @@ impl Run {
 
     pub(crate) fn unknown(&self) {
         self.unknown.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn signed(&self, token: &str) {
+        let header = token.split('.').next().unwrap_or_default();
+        self.signing_keys.lock().unwrap().insert(header.to_owned());
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -211,6 +221,7 @@ fn report(run: &Run, disturber: &Disturber<'_>, services: usize) -> Report {
         disturbances: disturber.disturbances,
         changes: (0..services).map(|service| run.oracle.changes(service)).sum(),
         unknown: load(&run.unknown),
+        signing_keys: run.signing_keys.lock().unwrap().len(),
         direct: load(&run.direct),
         envoy: load(&run.envoy),
         no_answer: load(&run.no_answer),

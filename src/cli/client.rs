@@ -214,6 +214,9 @@ impl Client {
         if status == StatusCode::UNAUTHORIZED {
             return CliError::Unauthenticated;
         }
+        if status.is_redirection() {
+            return self.odd("it redirects, and the credential is sent nowhere else");
+        }
         let (base, number) = (self.base.clone(), status.as_u16());
         if status.is_client_error() {
             CliError::Refused { status: number, message }
@@ -312,7 +315,16 @@ pub(super) fn http_client(base: &str, trust: Trust) -> Result<reqwest::Client, C
 }
 
 fn is_plain_and_local(base: &str) -> bool {
-    base.starts_with(UNIX) || base.starts_with("http:") && is_loopback(base)
+    base.starts_with(UNIX) || is_plain_http(base) && is_loopback(base)
+}
+
+/// Whether machines on the way can read what is sent there.
+pub(super) fn is_exposed(base: &str) -> bool {
+    is_plain_http(base) && !is_loopback(base)
+}
+
+fn is_plain_http(base: &str) -> bool {
+    Url::parse(base).is_ok_and(|url| url.scheme() == "http")
 }
 
 /// Whether the other side's certificate is what a request failed of.
@@ -355,5 +367,19 @@ mod tests {
     #[case("https://models.example#fragment", None)]
     fn http_root_takes_scheme_host_port_and_path(#[case] base: &str, #[case] expected: Option<&str>) {
         assert_eq!(http_root(base).as_deref(), expected);
+    }
+
+    #[rstest]
+    #[case("http://models.example", true)]
+    #[case("HTTP://models.example", true)]
+    #[case("http://10.0.0.7:8181", true)]
+    #[case("http://127.0.0.1.models.example", true)]
+    #[case("https://models.example", false)]
+    #[case("http://127.0.0.1:8181", false)]
+    #[case("http://[::1]:8181", false)]
+    #[case("http://localhost:8181", false)]
+    #[case("unix:/run/workspace.sock", false)]
+    fn is_exposed_where_others_are_on_the_way(#[case] base: &str, #[case] expected: bool) {
+        assert_eq!(is_exposed(base), expected);
     }
 }

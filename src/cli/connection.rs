@@ -6,9 +6,10 @@ use clap::Args;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::client::{Client, Trust};
+use super::client::{Client, Trust, is_exposed};
 use super::exit::CliError;
 use super::output::{OutputFormat, Printer};
+use crate::config::without_user;
 
 /// The environment variable that holds the credential itself.
 const CREDENTIAL_VARIABLE: &str = "SCOREGATE_CREDENTIAL";
@@ -42,6 +43,9 @@ pub(super) struct TlsArgs {
     /// Its key, in PEM
     #[arg(long, value_name = "FILE", env = "SCOREGATE_KEY_FILE", requires = "certificate_file")]
     key_file: Option<PathBuf>,
+    /// Send credentials to another machine over plain `http` too: the network itself is trusted
+    #[arg(long, env = "SCOREGATE_INSECURE")]
+    insecure: bool,
 }
 
 impl TlsArgs {
@@ -53,6 +57,17 @@ impl TlsArgs {
         let identity = self.certificate_file.as_deref().zip(self.key_file.as_deref());
         Trust::new(self.ca_file.as_deref(), identity)
     }
+
+    /// Whether a credential may go there.
+    ///
+    /// # Errors
+    /// Whoever is on the way could read it.
+    pub(super) fn guard(&self, base: &str) -> Result<(), CliError> {
+        if self.insecure || !is_exposed(base) {
+            return Ok(());
+        }
+        Err(CliError::Exposed { base: without_user(base) })
+    }
 }
 
 impl ConnectionArgs {
@@ -62,6 +77,7 @@ impl ConnectionArgs {
     /// No or a bad credential, a bad URL, or nobody there who accepts it.
     pub(super) async fn open(&self) -> Result<(Client, Printer), CliError> {
         let trust = self.tls.trust()?;
+        self.tls.guard(&self.workspace)?;
         let credential = credential(self.credential_file.as_deref())?;
         let client = Client::connect(&self.workspace, &credential, trust).await?;
         Ok((client, Printer::new(self.output)))

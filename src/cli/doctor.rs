@@ -97,6 +97,9 @@ impl DoctorArgs {
             Err(CliError::NoCredential) => None,
             other => Some(other?),
         };
+        if credential.is_some() {
+            self.tls.guard(base)?;
+        }
         let site = self.site(base)?;
         let visit =
             workspace::Visit { site: &site, trust: self.tls.trust()?, service: self.service.as_deref() };

@@ -66,6 +66,15 @@ pub enum CliError {
         /// As it was given.
         url: String,
     },
+    /// A credential would go over the network as it is.
+    #[error(
+        "`{base}` is on another machine and without TLS, and whoever is on the way could read the credential: use https, \
+         or --insecure (SCOREGATE_INSECURE=true) if the network itself is trusted"
+    )]
+    Exposed {
+        /// Where to.
+        base: String,
+    },
     /// The URL of an admin listener cannot be one.
     #[error(
         "`{url}` is no URL of an admin listener: write it as `http://HOST:PORT` or `unix:PATH` \
@@ -235,6 +244,7 @@ impl CliError {
         match self {
             Self::Serve(ServeError::Config(_))
             | Self::WorkspaceUrl { .. }
+            | Self::Exposed { .. }
             | Self::AdminUrl { .. }
             | Self::NoPlace { .. }
             | Self::NothingToLookAt

@@ -105,6 +105,8 @@ impl ExplainArgs {
         if self.request_id.is_some() || self.trace_id.is_some() || self.last.is_some() {
             return self.explain_what_happened().await;
         }
+        // A described request may have a credential in it.
+        self.tls.guard(&self.admin)?;
         let (content_type, body) = match &self.request {
             Some(path) => recorded(path)?,
             None => (JSON, self.described()),

@@ -28,5 +28,6 @@ mod services;
 mod session;
 mod signing_keys;
 mod tls;
+mod trust;
 mod watch;
 mod workspace;

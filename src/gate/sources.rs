@@ -137,6 +137,8 @@ struct Source {
     at: PolicySource,
     /// For https; the system's CAs and no certificate of our own without them.
     tls: Option<ClientFiles>,
+    /// What one answer may take, from the first byte that is sent to the last that comes.
+    timeout: Duration,
     /// What the last answer was called of which all was taken that is of use here.
     known: Mutex<Option<HeaderValue>>,
 }
@@ -149,7 +151,8 @@ impl Sourcing {
         feed: FeedMetrics,
         metrics: SourceMetrics,
     ) -> Self {
-        let source = |at| Arc::new(Source { at, tls: tls.cloned(), known: Mutex::default() });
+        let source =
+            |at| Arc::new(Source { at, tls: tls.cloned(), timeout: TIMEOUT, known: Mutex::default() });
         Self { sources: sources.into_iter().map(source).collect(), keeper, feed, metrics }
     }
 
@@ -223,7 +226,7 @@ impl Source {
     fn client(&self, url: &Url) -> Result<reqwest::Client, SourceError> {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
+            .timeout(self.timeout)
             .redirect(reqwest::redirect::Policy::none());
         let client = match &self.tls {
             // Where no TLS is spoken, a system without CAs will do.
@@ -334,4 +337,42 @@ fn read_pem<T>(path: &Path, parse: impl Fn(&[u8]) -> reqwest::Result<T>) -> Resu
     let failed = |source| SourceError::Certificates { path: path.to_owned(), source };
     let bytes = std::fs::read(path).map(zeroize::Zeroizing::new).map_err(|error| failed(error.into()))?;
     parse(&bytes).map_err(|error| failed(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::fixtures::{keeper, trust};
+    use tokio::io::AsyncWriteExt;
+
+    #[tokio::test]
+    async fn t105_answer_that_never_ends_has_its_time() {
+        let data = tempfile::tempdir().unwrap();
+        let keeper = Arc::new(keeper(data.path(), trust()));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let dripping = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let _ = connection.read(&mut [0; 4096]).await.unwrap();
+            let mut next = b"HTTP/1.1 200 OK\r\n\r\nsgsnap\0\x01".as_slice();
+            while connection.write_all(next).await.is_ok() {
+                next = b"\0";
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let source = Source { at, tls: None, timeout: Duration::from_millis(300), known: Mutex::default() };
+        let taken = tokio::time::timeout(Duration::from_secs(10), source.take(&keeper)).await.unwrap();
+        assert!(matches!(&taken, Err(SourceError::Http(error)) if error.is_timeout()), "{taken:?}");
+        dripping.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn t105_answer_that_is_too_long_is_not_read_to_its_end() {
+        let data = tempfile::tempdir().unwrap();
+        let keeper = Arc::new(keeper(data.path(), trust()));
+        // Memory that nobody has touched yet costs nothing.
+        let mut reading = Reading { keeper, bytes: vec![0; MAX_COPY - 1], is_weighed: true };
+        assert!(matches!(reading.add(&[0]).await, Ok(None)));
+        assert!(matches!(reading.add(&[0]).await, Err(SourceError::TooLarge)));
+    }
 }

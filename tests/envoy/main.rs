@@ -9,12 +9,14 @@
 )]
 
 mod answers;
+mod balance;
 mod credentials;
 mod doctor;
 mod enforcement;
 mod fixed;
 mod health;
 mod identity;
+mod istio;
 mod lifecycle;
 mod metrics;
 mod outage;

@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::support::{
-    Authority, Envoy, EnvoyOptions, Gate, Identity, Keys, Request, Scoregate, System, WorkspaceProcess, text,
-    wait_until,
+    Authority, Checks, Envoy, EnvoyOptions, Gate, Identity, Keys, Request, Scoregate, System,
+    WorkspaceProcess, new_path, text, wait_until,
 };
 
 const SERVICE: &str = "forecast";
@@ -89,11 +91,37 @@ fn t014_check_port_is_for_proxies_with_the_right_certificate() {
     assert_eq!(status(&right, &keys.primary), 200, "the right one is unharmed");
 }
 
+const HALF_OPEN: usize = 10_000;
+
+/// From now on this process, and those that it starts, may have as many files open as the system lets it.
+fn allow_many_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let enough = limit.maximum.is_none_or(|files| files > HALF_OPEN as u64 + 1_000);
+    assert!(enough, "this test needs {HALF_OPEN} open files; `ulimit -Hn` says {:?}", limit.maximum);
+}
+
 #[test]
 fn t014_handshakes_that_drag_on_or_are_none_hold_nobody_up() {
+    allow_many_files();
     let (_workspace, gate, authority, keys) = mutual();
     let address = gate.scoregate.addresses.socket("ext_authz");
-    let half_open: Vec<_> = (0..500).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let begun = Instant::now();
+    // Half of them say nothing, the others promise a handshake that never comes.
+    let connect = |number| {
+        // As fast as they are accepted: the system's queue of those that are not is short.
+        if number % 100 == 0 {
+            wait_until("the gate to accept", || {
+                let open = gate.scoregate.metric("scoregate_connections");
+                open >= number as f64 || begun.elapsed() > Duration::from_secs(8)
+            });
+        }
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&[0x16, 3, 1, 2, 0][..number % 2 * 5]).unwrap();
+        stream
+    };
+    let half_open: Vec<_> = (0..HALF_OPEN).map(connect).collect();
     for garbage in [
         b"GET / HTTP/1.1\r\n\r\n".as_slice(),
         &[0x16, 3, 1, 0xff, 0xff],
@@ -110,6 +138,29 @@ fn t014_handshakes_that_drag_on_or_are_none_hold_nobody_up() {
     assert_eq!(status(&right, &keys.primary), 200);
     wait_until("the end of handshakes", || gate.scoregate.metric("scoregate_connections") <= 2.0);
     drop(half_open);
+}
+
+/// As when somebody opens connections until there are no more to be had.
+#[test]
+fn t014_gate_that_has_no_more_files_goes_on_deciding_and_recovers() {
+    let workspace = WorkspaceProcess::start(&[]);
+    let arguments = Gate::arguments(&workspace, "gate-1");
+    let gate = Scoregate::start_with_few_files("gate", &arguments, 96);
+    let client = workspace.client();
+    let before = client.create_with_keys(SERVICE);
+    let checks = Checks::connect(gate.addresses.text("ext_authz"));
+    assert_eq!(checks.status(SERVICE, &before.primary), 200);
+    let held: Vec<_> =
+        (0..200).map(|_| TcpStream::connect(gate.addresses.socket("ext_authz")).unwrap()).collect();
+    wait_until("the complaint", || gate.process.log().contains("cannot accept a connection"));
+    assert_eq!(checks.status(SERVICE, &before.primary), 200);
+    assert_eq!(client.regenerate(SERVICE, "Primary").state, "Succeeded");
+    assert_eq!(checks.status(SERVICE, &before.primary), 401);
+    drop(held);
+    let now = client.keys(SERVICE).primary;
+    assert_eq!(Checks::connect(gate.addresses.text("ext_authz")).status(SERVICE, &now), 200);
+    let complaints = gate.process.log().matches("cannot accept a connection").count();
+    assert!(complaints < 200, "it does not fill its log: {complaints}");
 }
 
 #[test]
@@ -168,7 +219,7 @@ fn t116_feed_over_tls_is_for_gates_with_a_certificate_or_a_credential() {
             "gate",
             &arguments.iter().map(String::as_str).collect::<Vec<_>>(),
             &environment,
-            &crate::support::new_path("addresses.json"),
+            &new_path("addresses.json"),
         );
         wait_until(what, || process.log().contains("the policy feed is not connected"));
         assert!(!process.log().contains("the policy feed is connected"), "{what}: {}", process.log());
@@ -181,6 +232,66 @@ fn t116_feed_over_tls_is_for_gates_with_a_certificate_or_a_credential() {
     ] {
         assert!(log.contains(told), "{told}: {log}");
     }
+}
+
+/// Gates and commands that know this workspace say nothing to whoever shows such a certificate.
+#[test]
+fn t116_workspace_with_a_certificate_out_of_its_time_is_refused_by_gates_and_commands() {
+    let authority = Authority::new();
+    let good = authority.identity(&["127.0.0.1"]);
+    let served = Identity { certificate: new_path("served.pem"), key: new_path("served.key") };
+    let serve = |identity: &Identity| {
+        std::fs::copy(&identity.key, &served.key).unwrap();
+        std::fs::copy(&identity.certificate, &served.certificate).unwrap();
+    };
+    serve(&good);
+    let environment = [
+        ("SCOREGATE__WORKSPACE__FEED_TLS__CERTIFICATE_FILE", text(&served.certificate)),
+        ("SCOREGATE__WORKSPACE__FEED_TLS__KEY_FILE", text(&served.key)),
+        ("SCOREGATE__WORKSPACE__TLS__CERTIFICATE_FILE", text(&served.certificate)),
+        ("SCOREGATE__WORKSPACE__TLS__KEY_FILE", text(&served.key)),
+    ];
+    let mut workspace = WorkspaceProcess::start(&environment);
+    let credential_file = workspace.data_dir.join("owner-credential");
+    let command = |workspace: &WorkspaceProcess, arguments: &[&str]| {
+        let url = workspace.scoregate.addresses.text("workspace");
+        let flags = [
+            "--workspace",
+            url,
+            "--credential-file",
+            text(&credential_file),
+            "--ca-file",
+            text(&authority.ca),
+        ];
+        Scoregate::run(&[arguments, &flags].concat(), &[])
+    };
+    let made = command(&workspace, &["principal", "create", "gate-1", "--role", "gate", "--output", "json"]);
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert_eq!(command(&workspace, &["service", "create", SERVICE]).status.code(), Some(0));
+    let trust = ("SCOREGATE__GATE__FEED_TLS__CA_FILE", text(&authority.ca));
+    let arguments = Gate::arguments_with(&workspace, "gate-1", made["credential"].as_str().unwrap());
+    let gate = Gate::with_arguments(arguments, &[trust]);
+
+    let out_of_time = [("is gone", 2001..2002), ("is to come", 2901..2902)];
+    let identities = out_of_time.map(|(what, years)| (what, authority.identity_in(&["127.0.0.1"], years)));
+    let other_name = ("is another's", authority.identity(&["127.0.0.2"]));
+    for (what, identity) in identities.into_iter().chain([other_name]) {
+        serve(&identity);
+        assert!(workspace.scoregate.stop().success());
+        let told = gate.scoregate.process.log().len();
+        workspace.restart();
+        wait_until(what, || gate.scoregate.process.log()[told..].contains("invalid peer certificate"));
+        assert_eq!(gate.scoregate.metric("scoregate_feed_connected"), 0.0, "{what}");
+        let refused = command(&workspace, &["service", "list"]);
+        let message = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{what}: {message}");
+        assert!(message.contains("is not trusted"), "{what}: {message}");
+    }
+    serve(&good);
+    assert!(workspace.scoregate.stop().success());
+    workspace.restart();
+    wait_until("the feed", || gate.scoregate.metric("scoregate_feed_connected") == 1.0);
+    assert_eq!(command(&workspace, &["service", "list"]).status.code(), Some(0));
 }
 
 fn without_credential(mut arguments: Vec<String>) -> Vec<String> {
@@ -217,7 +328,7 @@ fn gate_reads_policy_from_a_peer_that_wants_its_certificate() {
     assert_eq!(status(&envoy, &keys.primary), 200);
 
     let third: Vec<_> = third.iter().map(String::as_str).collect();
-    let addresses = crate::support::new_path("addresses.json");
+    let addresses = new_path("addresses.json");
     let wrong = source(&authority.identity(&[ENVOY]));
     let mut third = Scoregate::start_unready("gate", &third, &wrong, &addresses);
     wait_until("the refusal", || third.log().contains("a source of policy was passed over"));

@@ -7,7 +7,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use crate::envoy::{Encoding, Envoy, request, with_bearer, with_http};
-use crate::policy::{Signer, key, key_service, open_service, token_service};
+use crate::policy::{Signer, change, key, key_service, open_service, token_service};
 use crate::rig::Rig;
 
 #[rstest]
@@ -55,6 +55,32 @@ async fn token_is_proven_and_names_its_subject() {
     assert_eq!(envoy.with("svc", &Signer::new().token("svc", "eve")).await.reason, "bad_signature");
     rig.clock.advance(std::time::Duration::from_secs(3_605));
     assert_eq!(envoy.with("svc", &token).await.outcome(), (401, "expired"));
+}
+
+/// Neither the workspace nor what a token itself names is asked about a key.
+#[tokio::test]
+async fn t106_tokens_of_unknown_keys_make_a_gate_ask_nobody_and_no_series() {
+    let (data, signer) = (tempfile::tempdir().unwrap(), Signer::new());
+    let policy = [token_service("svc"), signer.entry()];
+    let (rig, mut workspace, mut session) = Rig::with_policy(&policy, data.path()).await;
+    let lure = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    lure.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/keys", lure.local_addr().unwrap());
+    let mut envoy = rig.envoy().await;
+    let good = signer.token("svc", "alice");
+    assert_eq!(envoy.with("svc", &good).await.outcome(), (200, "ok"));
+    let series = rig.series();
+    for number in 0..1_000 {
+        let token = signer.token_under(&format!("k{number:x}-"), &url, "svc");
+        assert_eq!(envoy.with("svc", &token).await.outcome(), (401, "unknown_signing_key"));
+        assert_eq!(lure.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
+    assert_eq!(envoy.with("svc", &good).await.outcome(), (200, "ok"));
+    assert_eq!(rig.series(), series);
+    // What the workspace hears next is an answer to what it says next.
+    session.send_change(change(1, 2, &[], &policy)).await;
+    assert_eq!(session.ack().await, (1, 2));
+    assert!(!workspace.has_session());
 }
 
 #[tokio::test]

@@ -17,7 +17,10 @@ pub(crate) async fn connect(address: &ListenAddress) -> Channel {
     let endpoint = Endpoint::from_static("http://gate");
     match address.clone() {
         ListenAddress::Tcp(address) => {
-            let connect = move |_| async move { TcpStream::connect(address).await.map(TokioIo::new) };
+            let connect = move |_| async move {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true).map(|()| TokioIo::new(stream))
+            };
             endpoint.connect_with_connector(tower::service_fn(connect)).await.unwrap()
         }
         ListenAddress::Unix(path) => {

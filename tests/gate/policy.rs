@@ -111,12 +111,21 @@ impl Signer {
 
     /// A token for the service, issued now.
     pub(crate) fn token(&self, name: &str, subject: &str) -> String {
-        let header = json!({ "alg": "ES256", "kid": "k1", "typ": TOKEN_TYPE });
+        self.sign(&json!({ "alg": "ES256", "kid": "k1", "typ": TOKEN_TYPE }), name, subject)
+    }
+
+    /// The same that names another key, and where that is to be had.
+    pub(crate) fn token_under(&self, kid: &str, keys: &str, name: &str) -> String {
+        let header = json!({ "alg": "ES256", "kid": kid, "typ": TOKEN_TYPE, "jku": keys, "x5u": keys });
+        self.sign(&header, name, "eve")
+    }
+
+    fn sign(&self, header: &serde_json::Value, name: &str, subject: &str) -> String {
         let claims = json!({
             "iss": ISSUER, "aud": format!("urn:scoregate:service:{}", uid(name)), "sub": subject,
             "iat": NOW, "nbf": NOW, "exp": NOW + 3600,
         });
-        let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+        let [header, claims] = [header, &claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
         let message = format!("{header}.{claims}");
         let signature = self.0.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))

@@ -1,7 +1,13 @@
 //! Only what a trusted policy key proves is believed, and not for ever.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::Router;
+use http::{StatusCode, Uri};
+use scoregate::listen::ListenAddress;
 use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate::statement::{PolicyKey, PolicyPublicKey};
 
@@ -169,4 +175,38 @@ async fn t110_state_on_disk_that_no_trusted_key_proves_is_refused() {
     let rig = Rig::start_with(config).await;
     let answer = rig.envoy().await.with("svc", &key("svc", "primary", 1)).await;
     assert_eq!(answer.outcome(), (503, "no_policy"));
+}
+
+/// A workspace's address may be taken over by somebody who sends gates elsewhere.
+#[tokio::test]
+async fn t116_feed_follows_no_redirect_with_its_credential() {
+    let count = || {
+        let asked = Arc::new(AtomicUsize::new(0));
+        (Arc::clone(&asked), move || asked.fetch_add(1, Ordering::SeqCst))
+    };
+    let ((thefts, theft), (redirects, redirect)) = (count(), count());
+    let thief = serve(Router::new().fallback(move || async move {
+        theft();
+        StatusCode::OK
+    }))
+    .await;
+    let address = serve(Router::new().fallback(move |uri: Uri| async move {
+        redirect();
+        (StatusCode::TEMPORARY_REDIRECT, [("location", format!("http://{thief}{}", uri.path()))])
+    }))
+    .await;
+    let data = tempfile::tempdir().unwrap();
+    let rig = Rig::start(&ListenAddress::Tcp(address), data.path()).await;
+    rig.wait_for_metric("scoregate_feed_reconnects_total", 2.0).await;
+    assert!(redirects.load(Ordering::SeqCst) >= 2);
+    assert_eq!(thefts.load(Ordering::SeqCst), 0);
+    assert!(reqwest::get(format!("http://{address}/x")).await.unwrap().status().is_success());
+    assert_eq!(thefts.load(Ordering::SeqCst), 1, "a client that follows redirects gets there");
+}
+
+async fn serve(router: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    address
 }

@@ -135,6 +135,14 @@ impl Rig {
         line.unwrap_or_else(|| panic!("no `{series}` in {text}")).parse().unwrap()
     }
 
+    /// The names and labels of all series.
+    pub(crate) fn series(&self) -> Vec<String> {
+        let text = self.metrics.render();
+        let series =
+            text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+        series.map(|(series, _)| series.to_owned()).collect()
+    }
+
     pub(crate) async fn wait_for_metric(&self, series: &str, value: f64) {
         timeout(PATIENCE, async {
             while self.metric(series) != value {

@@ -217,7 +217,7 @@ async fn peer_answers_once_for_each_state_and_503_without_one() {
 }
 
 /// Answers each request, whose number it gets, with a status and these bytes, then for as long as the caller listens with
-/// `more`, one after each pause. Counts the bytes that went out.
+/// `more`, again after each pause. Counts the bytes that went out.
 async fn server(
     answer: impl Fn(usize) -> (u16, Vec<u8>) + Send + 'static,
     more: &'static [u8],
@@ -235,6 +235,7 @@ async fn server(
             tokio::spawn(async move {
                 let _ = connection.read(&mut [0; 4096]).await?;
                 let head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\n\r\n");
+                count.fetch_add(begins.len(), Ordering::Relaxed);
                 connection.write_all(&[head.as_bytes(), &begins].concat()).await?;
                 while !more.is_empty() {
                     count.fetch_add(more.len(), Ordering::Relaxed);
@@ -246,6 +247,16 @@ async fn server(
         }
     });
     (url, sent)
+}
+
+async fn redirect(status: u16, to: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/snapshot", listener.local_addr().unwrap());
+    let status = http::StatusCode::from_u16(status).unwrap();
+    let answer = (status, [("location", to.to_owned())]);
+    let router = Router::new().route("/snapshot", get(move || async move { answer }));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    url
 }
 
 #[tokio::test]
@@ -282,4 +293,47 @@ async fn copy_is_read_no_further_than_its_head_if_that_is_nothing_new() {
         let sent = sent.load(Ordering::Relaxed);
         assert!(sent < 64 * 1024 * 1024, "{outcome}: {sent}");
     }
+}
+
+/// Policy is the one thing that a gate reads from addresses. What they answer is not believed, not followed elsewhere, and
+/// bounded.
+#[tokio::test]
+async fn t105_mirrors_that_answer_wrongly_or_point_elsewhere_leave_the_last_good_policy() {
+    let orphans = Orphans::new(1, &[key_service("svc", (1, 1))], 7).await;
+    let newer = Orphans::new(1, &[key_service("svc", (2, 1))], 8).await;
+    // What a redirect points to would be taken, if it were named.
+    let (elsewhere, asked) = server(move |_| (200, newer.file()), b"", Duration::ZERO).await;
+    let file = orphans.gates[0].1.path().join("gate/snapshot");
+    let mut cut = orphans.file();
+    cut.truncate(cut.len() / 2);
+    let mut sources = vec![format!("file:{}", file.display())];
+    for (status, body) in [
+        (500, orphans.file()),
+        (404, b"not here".to_vec()),
+        (200, b"<!doctype html><title>Sign in</title>".to_vec()),
+        (200, b"{}".to_vec()),
+        (200, br#"{"keys":[]}"#.to_vec()),
+        (200, Vec::new()),
+        (200, cut),
+        // A gzip stream of many zeros begins like this, and is not unpacked.
+        (200, [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3], [0; 100].as_slice()].concat()),
+        (200, [b"sgsnap\0\x01\xff\xff\xff\xff".as_slice(), &[0; 100]].concat()),
+    ] {
+        sources.push(server(move |_| (status, body.clone()), b"", Duration::ZERO).await.0);
+    }
+    for to in [elsewhere.as_str(), "http://169.254.169.254/", "file:///etc/passwd"] {
+        for status in [301, 302, 307, 308] {
+            sources.push(redirect(status, to).await);
+        }
+    }
+    let bad = sources.len() as f64 - 1.0;
+    let sources: Vec<_> = sources.iter().map(String::as_str).collect();
+    let data = tempfile::tempdir().unwrap();
+    let rig = Rig::start_with(sourced(&nobody().await, data.path(), &sources)).await;
+    rig.wait_for(1, 7).await;
+    rig.wait_for_metric(r#"scoregate_policy_source_reads_total{outcome="failed"}"#, bad).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    let answer = rig.envoy().await.with("svc", &key("svc", "primary", 1)).await;
+    assert_eq!(answer.outcome(), (200, "ok"));
+    assert_eq!(rig.metric("scoregate_snapshot_revision"), 7.0);
 }

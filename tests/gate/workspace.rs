@@ -57,6 +57,11 @@ impl Workspace {
         timeout(PATIENCE, self.sessions.recv()).await.expect("no gate subscribed").unwrap()
     }
 
+    /// Whether another gate has subscribed, or one did again.
+    pub(crate) fn has_session(&mut self) -> bool {
+        self.sessions.try_recv().is_ok()
+    }
+
     /// Goes away. Sessions are to be dropped before.
     pub(crate) async fn stop(self) {
         drop(self.sessions);

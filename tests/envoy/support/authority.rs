@@ -1,8 +1,9 @@
 //! A CA, and certificates of it in files.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 
 use super::new_path;
 
@@ -34,6 +35,11 @@ impl Authority {
 
     /// A certificate for these names: a URI, an IP address or a DNS name each.
     pub(crate) fn identity(&self, names: &[&str]) -> Identity {
+        self.identity_in(names, 1975..4096)
+    }
+
+    /// The same, good from the beginning of a year until that of another.
+    pub(crate) fn identity_in(&self, names: &[&str], years: Range<i32>) -> Identity {
         let name = |name: &&str| match name.parse() {
             Ok(address) => SanType::IpAddress(address),
             Err(_) if name.contains("://") => SanType::URI((*name).try_into().unwrap()),
@@ -41,6 +47,8 @@ impl Authority {
         };
         let mut params = CertificateParams::default();
         params.subject_alt_names = names.iter().map(name).collect();
+        params.not_before = date_time_ymd(years.start, 1, 1);
+        params.not_after = date_time_ymd(years.end, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         let identity = Identity { certificate: new_path("cert.pem"), key: new_path("key.pem") };

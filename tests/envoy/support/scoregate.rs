@@ -32,6 +32,17 @@ impl Scoregate {
         Self { process, addresses }
     }
 
+    /// The same where it may have no more than so many files open, sockets included.
+    pub(crate) fn start_with_few_files(role: &str, arguments: &[String], files: u32) -> Self {
+        let addresses = new_path("addresses.json");
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        let begin = ["-c", &limited, PROGRAM, role, "--addresses-file", addresses.to_str().unwrap()];
+        let arguments = begin.into_iter().chain(arguments.iter().map(String::as_str));
+        let mut process = Process::start(role, Path::new("/bin/sh"), arguments, &[]);
+        let addresses = process.wait_ready(|| Addresses::read(&addresses));
+        Self { process, addresses }
+    }
+
     /// Starts it and waits for nothing.
     pub(crate) fn start_unready(
         role: &str,
@@ -167,13 +178,18 @@ impl Gate {
 
     /// What a gate of this workspace is started with; its principal is made with this.
     pub(crate) fn arguments(workspace: &WorkspaceProcess, name: &str) -> Vec<String> {
-        let credential = new_path("gate-credential");
-        std::fs::write(&credential, workspace.client().create_principal(name, "gate")).unwrap();
+        Self::arguments_with(workspace, name, &workspace.client().create_principal(name, "gate"))
+    }
+
+    /// The same with the credential of a principal that is there.
+    pub(crate) fn arguments_with(workspace: &WorkspaceProcess, name: &str, credential: &str) -> Vec<String> {
+        let file = new_path("gate-credential");
+        std::fs::write(&file, credential).unwrap();
         let path = |path: PathBuf| path.into_os_string().into_string().unwrap();
         let arguments = [
             ("--name", name.to_owned()),
             ("--feed", workspace.scoregate.addresses.text("feed").to_owned()),
-            ("--credential-file", path(credential)),
+            ("--credential-file", path(file)),
             ("--pepper-file", path(workspace.data_dir.join("pepper"))),
             ("--policy-key-file", path(workspace.data_dir.join("policy-key.pub"))),
             ("--data-dir", path(new_path("gate"))),

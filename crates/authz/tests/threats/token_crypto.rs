@@ -305,6 +305,24 @@ fn t086_a_key_id_of_a_megabyte() {
     assert_eq!(present(&ES256.token_of(header, good_payload())), Refused(MalformedCredential));
 }
 
+/// That it could ask anybody about an id is out of the question: the core has no means to.
+#[test]
+fn t106_a_hundred_thousand_unknown_key_ids_leave_nothing_behind() {
+    let (world, cache) = (world(), Cache::default());
+    let good = ES256.good_token();
+    let (_, rest) = good.split_once('.').unwrap();
+    let before = world.snapshot.state_hash();
+    for number in 0..100_000_u32 {
+        let kid = format!("es-{:08x}", number.wrapping_mul(2_654_435_761));
+        let header = URL_SAFE_NO_PAD.encode(ES256.header_with(&json!({ "kid": kid })).to_string());
+        let request = Request::to(SCORER.0).bearer(&format!("{header}.{rest}"));
+        assert_eq!(world.decide_with(&request, &cache), Refused(UnknownSigningKey));
+    }
+    assert_eq!((cache.len(), world.snapshot.state_hash()), (0, before));
+    let good = Request::to(SCORER.0).bearer(&good);
+    assert_eq!(world.decide_with(&good, &cache), Subject("someone".to_owned()));
+}
+
 #[rstest]
 #[case::of_one_key(World::with_tokens())]
 #[case::of_several_keys(world())]

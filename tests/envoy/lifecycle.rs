@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::{
-    Connection, Gate, Request, Scoregate, System, Workspace, WorkspaceProcess, new_path, wait_until,
+    Connection, Envoy, EnvoyOptions, Gate, Request, Scoregate, System, Workspace, WorkspaceProcess, new_path,
+    wait_until,
 };
 
 fn mode(path: &Path) -> u32 {
@@ -71,6 +72,39 @@ fn a_data_directory_in_use_is_refused() {
     assert!(message.contains("in use"), "{message}");
     assert_eq!(workspace.scoregate.admin("/readyz").status, 200);
     assert_eq!(gate.scoregate.admin("/readyz").status, 200);
+}
+
+/// As in a pod, where gate and Envoy share an emptyDir.
+#[test]
+fn gate_in_a_volume_that_anybody_can_write_to_has_its_socket_in_a_directory_of_its_own() {
+    let volume = new_path("volume");
+    std::fs::create_dir(&volume).unwrap();
+    std::fs::set_permissions(&volume, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let workspace = WorkspaceProcess::start(&[]);
+    let mut arguments = Gate::arguments(&workspace, "gate-1");
+    let listen = arguments.iter().position(|argument| argument == "--ext-authz-listen").unwrap() + 1;
+    let mut listen_at = |path: &str| {
+        arguments[listen] = format!("unix:{}", volume.join(path).display());
+        arguments.clone()
+    };
+    let open = listen_at("check.sock");
+    let open: Vec<_> = open.iter().map(String::as_str).collect();
+    let mut refused = Scoregate::start_unready("gate", &open, &[], &new_path("addresses.json"));
+    assert_eq!(refused.wait(Duration::from_secs(10)).code(), Some(1), "{}", refused.log());
+    let message = refused.log();
+    assert!(message.contains("name a directory in it, which is then made private"), "{message}");
+    assert_eq!(std::fs::read_dir(&volume).unwrap().count(), 0, "it left something there");
+
+    let mut gate = Gate::with_arguments(listen_at("scoregate/check.sock"), &[]);
+    assert_eq!(mode(&volume.join("scoregate")), 0o750);
+    let key = workspace.client().create_with_keys("forecast").primary;
+    let envoy = Envoy::start(&EnvoyOptions::new(&gate.check_address(), System::model()));
+    let scores = || Request::score("forecast").bearer(&key).send(envoy.address).status;
+    assert_eq!(scores(), 200);
+    gate.scoregate.process.kill();
+    assert_eq!(scores(), 503);
+    gate.restart();
+    wait_until("Envoy's new connection", || scores() == 200);
 }
 
 #[test]

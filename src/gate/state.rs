@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use scoregate_authz::{Entry, Peppers, RefusedState, Snapshot, StateHash, UnixTime, Version};
+use scoregate_authz::{Peppers, RefusedState, Snapshot, SnapshotBuilder, StateHash, UnixTime, Version};
 
 use crate::policy_wire::{self, BadEntry};
 use crate::proto::scoregate::policy::v1 as wire;
@@ -101,8 +101,8 @@ pub(crate) struct Assembly {
     state_hash: StateHash,
     statement: Option<wire::Statement>,
     peppers: Peppers,
-    /// INVARIANT: at most `total`. Decoded as they come, so that they are in memory once.
-    entries: Vec<Entry>,
+    /// INVARIANT: at most `total` entries.
+    builder: SnapshotBuilder,
     /// INVARIANT: at most [`MAX_BYTES`].
     bytes: usize,
 }
@@ -116,14 +116,15 @@ impl Assembly {
         if part.total > MAX_ENTRIES {
             return Err(RefusedPolicy::TooMany);
         }
+        let (version, state_hash) = (version_of(&part), hash(&part.state_hash)?);
         let empty = Self {
             workspace: part.workspace.clone(),
-            version: version_of(&part),
+            version,
             total: part.total,
-            state_hash: hash(&part.state_hash)?,
+            state_hash,
             statement: part.statement.clone(),
             peppers: peppers.clone(),
-            entries: Vec::new(),
+            builder: Snapshot::builder(part.workspace.as_str().into(), version, state_hash),
             bytes: 0,
         };
         empty.with(part)
@@ -138,7 +139,7 @@ impl Assembly {
         if !belongs {
             return Err(RefusedPolicy::OtherSnapshot);
         }
-        let expected = self.entries.len() as u64;
+        let expected = self.builder.len() as u64;
         if part.offset != expected {
             return Err(RefusedPolicy::Misplaced { expected, found: part.offset });
         }
@@ -152,14 +153,13 @@ impl Assembly {
         if self.bytes > MAX_BYTES {
             return Err(RefusedPolicy::TooLarge);
         }
-        for entry in part.entries {
-            self.entries.push(policy_wire::entry(entry, &self.peppers)?);
-        }
+        let entries = part.entries.into_iter().map(|entry| policy_wire::entry(entry, &self.peppers));
+        self.builder.add(entries.collect::<Result<_, _>>()?)?;
         Ok(self)
     }
 
     pub(crate) fn is_complete(&self) -> bool {
-        self.entries.len() as u64 == self.total
+        self.builder.len() as u64 == self.total
     }
 
     /// What is said of the whole, without entries.
@@ -176,10 +176,9 @@ impl Assembly {
         }
     }
 
-    /// Builds the snapshot; its statement is the caller's business. Takes time that grows with the entries.
+    /// The snapshot; its statement is the caller's business. Takes time that grows with the entries.
     pub(crate) fn build(self) -> Result<(Snapshot, Option<wire::Statement>), RefusedPolicy> {
-        let snapshot = Snapshot::new(self.workspace.into(), self.version, self.entries, self.state_hash)?;
-        Ok((snapshot, self.statement))
+        Ok((self.builder.finish()?, self.statement))
     }
 }
 

@@ -34,7 +34,8 @@ pub use service::{
     UnknownComputeType,
 };
 pub use snapshot::{
-    Entry, EntryChange, EntryId, Item, RefusedState, Snapshot, StateHash, Version, entry_hash, state_hash,
+    Entry, EntryChange, EntryId, Item, RefusedState, Snapshot, SnapshotBuilder, StateHash, Version,
+    entry_hash, state_hash,
 };
 pub use target::{MAX_PATH_LENGTH, PortRule, TargetSource, canonical_host, is_path_prefix};
 pub use token::{

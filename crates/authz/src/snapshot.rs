@@ -235,6 +235,40 @@ pub struct Snapshot {
     tally: Tally,
 }
 
+/// A complete snapshot whose entries come in parts: each is in memory once.
+#[derive(Debug)]
+pub struct SnapshotBuilder(Snapshot);
+
+impl SnapshotBuilder {
+    /// Adds entries, best in the order of their ids.
+    ///
+    /// # Errors
+    /// They contradict each other, or earlier ones.
+    pub fn add(&mut self, entries: Vec<Entry>) -> Result<(), RefusedState> {
+        self.0.insert_all(entries)
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.entries.len()
+    }
+
+    /// Whether there is none yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.entries.is_empty()
+    }
+
+    /// The snapshot.
+    ///
+    /// # Errors
+    /// The entries are not those that were hashed.
+    pub fn finish(self) -> Result<Snapshot, RefusedState> {
+        self.0.checked()
+    }
+}
+
 /// An entry with its hash beside it: the hash over all of them is computed without a look at each.
 #[derive(Debug, Clone)]
 struct Placed {
@@ -259,7 +293,15 @@ impl Snapshot {
         entries: Vec<Entry>,
         stated: StateHash,
     ) -> Result<Self, RefusedState> {
-        let empty = Self {
+        let mut builder = Self::builder(workspace, version, stated);
+        builder.add(entries)?;
+        builder.finish()
+    }
+
+    /// Begins a complete snapshot whose entries come in parts.
+    #[must_use]
+    pub fn builder(workspace: Arc<str>, version: Version, stated: StateHash) -> SnapshotBuilder {
+        SnapshotBuilder(Self {
             workspace,
             version,
             state_hash: stated,
@@ -268,8 +310,7 @@ impl Snapshot {
             places: Places::default(),
             keys: HashMap::new(),
             tally: Tally::default(),
-        };
-        empty.with(entries.into_iter().map(EntryChange::Put).collect(), version, stated)
+        })
     }
 
     /// The snapshot after a change; this one is untouched.
@@ -306,24 +347,36 @@ impl Snapshot {
             }
             self.remove(change.id());
         }
-        drop(seen);
-        // In two rounds: nodes that are filled in order stay half empty, and the second round fills the other half.
-        let mut second_round = Vec::with_capacity(changes.len() / 2);
-        for (number, change) in changes.into_iter().enumerate() {
+        let mut entries = Vec::with_capacity(changes.len());
+        for change in changes {
             let EntryChange::Put(entry) = change else { continue };
             entry.succeed(before.get(entry.id()));
+            entries.push(entry);
+        }
+        self.insert_all(entries)?;
+        Self { version, state_hash: stated, ..self }.checked()
+    }
+
+    /// If it is what was hashed.
+    fn checked(self) -> Result<Self, RefusedState> {
+        let computed = state_hash(self.entries.values().map(|placed| &placed.hash));
+        if computed == self.state_hash {
+            return Ok(self);
+        }
+        Err(RefusedState::StateHash { stated: self.state_hash, computed })
+    }
+
+    /// In two rounds: nodes that are filled in order stay half empty, and the second round fills the other half.
+    fn insert_all(&mut self, entries: Vec<Entry>) -> Result<(), RefusedState> {
+        let mut second_round = Vec::with_capacity(entries.len() / 2);
+        for (number, entry) in entries.into_iter().enumerate() {
             if number % 2 == 0 {
                 self.insert(entry)?;
             } else {
                 second_round.push(entry);
             }
         }
-        second_round.into_iter().try_for_each(|entry| self.insert(entry))?;
-        let computed = state_hash(self.entries.values().map(|placed| &placed.hash));
-        if computed != stated {
-            return Err(RefusedState::StateHash { stated, computed });
-        }
-        Ok(Self { version, state_hash: stated, ..self })
+        second_round.into_iter().try_for_each(|entry| self.insert(entry))
     }
 
     fn remove(&mut self, id: &EntryId) {
@@ -342,6 +395,9 @@ impl Snapshot {
     }
 
     fn insert(&mut self, entry: Entry) -> Result<(), RefusedState> {
+        if self.entries.contains_key(&entry.id) {
+            return Err(RefusedState::EntryTwice(entry.id.id));
+        }
         match &entry.item {
             Item::Service(service) => {
                 if self.by_name.get(service.key()).is_some() {

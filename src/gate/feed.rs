@@ -296,7 +296,8 @@ impl<'a> Session<'a> {
                 self.state = State::Skipping;
                 return Ok(());
             }
-            State::Assembling(assembly) => self.feed.blocking(|_| assembly.with(part)).await?,
+            // A millisecond or two, and on the thread that decoded the message, which gets its memory back so.
+            State::Assembling(assembly) => assembly.with(part),
             State::Following | State::Skipping => {
                 let begin = |keeper: &Keeper| {
                     keeper.admit(&part).and_then(|()| Assembly::begin(part, keeper.peppers()))

@@ -9,7 +9,7 @@ use prost::Message;
 use scoregate::policy_wire;
 use scoregate::proto::scoregate::policy::v1 as wire;
 use scoregate_authz::{
-    AllowReason, AuthMode, Decision, Entry, EntryChange, RefusedState, Snapshot, TargetSource, Version,
+    AllowReason, AuthMode, Decision, Entry, EntryChange, EntryId, RefusedState, Snapshot, TargetSource, Version,
 };
 use scoregate_fuzz::world::{PRIMARY, SNAPSHOT, entries, hash_of, peppers, request_in_map, rules, verdict};
 
@@ -51,7 +51,7 @@ fn applied(entries: &[wire::Entry]) -> Option<Snapshot> {
     match before.apply(from, to, read(entries)?, stated) {
         Ok(after) => {
             assert_eq!(after.state_hash(), stated);
-            assert!(after.entries().map(Entry::id).eq(merged.keys()));
+            assert!(ids(&after).eq(merged.into_keys()));
             Some(after)
         }
         Err(RefusedState::EntryTwice(_) | RefusedState::NameTwice(_)) => None,
@@ -61,8 +61,8 @@ fn applied(entries: &[wire::Entry]) -> Option<Snapshot> {
 
 /// The entries of a snapshot, by way of the wire.
 fn policy_wire_of(snapshot: &Snapshot) -> Vec<Entry> {
-    let again = |entry: &Entry| {
-        policy_wire::entry(policy_wire::to_wire(entry), &peppers()).expect("it was read before")
+    let again = |entry: Entry| {
+        policy_wire::entry(policy_wire::to_wire(&entry), &peppers()).expect("it was read before")
     };
     snapshot.entries().map(again).collect()
 }
@@ -71,7 +71,7 @@ fn assert_same_as_at_once(after: &Snapshot) {
     let entries = policy_wire_of(after);
     let at_once = Snapshot::new("a-workspace".into(), after.version(), entries, after.state_hash());
     let at_once = at_once.expect("a complete snapshot of the same entries is taken");
-    assert!(at_once.entries().map(Entry::id).eq(after.entries().map(Entry::id)));
+    assert!(ids(&at_once).eq(ids(after)));
 }
 
 fn assert_only_open_services_are_open(snapshot: &Snapshot) {
@@ -85,4 +85,8 @@ fn assert_only_open_services_are_open(snapshot: &Snapshot) {
         let is_undecided = matches!(verdict.decision, Decision::Undecided(_));
         assert!(is_undecided || service.problem().is_none(), "decided by a policy that is invalid");
     }
+}
+
+fn ids(snapshot: &Snapshot) -> impl Iterator<Item = EntryId> {
+    snapshot.entries().map(|entry| entry.id().clone())
 }

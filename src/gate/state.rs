@@ -202,7 +202,7 @@ pub(crate) fn parts<'a>(
 ) -> impl Iterator<Item = wire::SnapshotPart> + use<'a> {
     let mut statement = Some(statement.clone());
     let total = snapshot.entries().len() as u64;
-    let mut entries = snapshot.entries().map(policy_wire::to_wire).peekable();
+    let mut entries = snapshot.entries().map(|entry| policy_wire::to_wire(&entry)).peekable();
     let mut offset = 0;
     std::iter::from_fn(move || {
         if offset > 0 && entries.peek().is_none() {

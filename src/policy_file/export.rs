@@ -86,15 +86,15 @@ pub(crate) fn export(snapshot: &Snapshot) -> Result<Exported, serde_saphyr::Seri
         let taken = match wire::EntryKind::try_from(kind) {
             Ok(wire::EntryKind::Service) => match problems.get(&*entry.id().id) {
                 Some(problem) => Err(problem.to_string()),
-                None => service(entry).map(|service| services.push(service)),
+                None => service(&entry).map(|service| services.push(service)),
             },
-            Ok(wire::EntryKind::VerificationKey) => add_key(entry, &mut sets),
+            Ok(wire::EntryKind::VerificationKey) => add_key(&entry, &mut sets),
             Ok(wire::EntryKind::Unspecified) | Err(_) => {
                 Err("this version does not know its kind".to_owned())
             }
         };
         if let Err(reason) = taken {
-            left_out.push(format!("`{}` was left out: {reason}", name_of(entry)));
+            left_out.push(format!("`{}` was left out: {reason}", name_of(&entry)));
         }
     }
     for service in snapshot.shadows() {

@@ -97,12 +97,19 @@ pub enum InvalidPolicy {
 pub struct Service {
     uid: ServiceUid,
     name: ServiceName,
-    hosts: Box<[Box<str>]>,
-    /// `None` for the root alone, which most have.
-    path_prefixes: Option<Box<[Box<str>]>>,
+    places: Places,
     /// As a Unix second; 0 for never.
     shadow_until: u64,
     access: Result<Access, InvalidPolicy>,
+}
+
+/// Where a service is found: each of its hosts with each of its path prefixes. Those that no request has are left out.
+///
+/// Each list is one text, with a line for each member: they are kept for every service, and are seldom read.
+#[derive(Debug, Default)]
+struct Places {
+    hosts: Box<str>,
+    path_prefixes: Box<str>,
 }
 
 /// Who may score.
@@ -126,18 +133,13 @@ impl Service {
     ) -> Self {
         let Some(document) = document else {
             let access = Err(InvalidPolicy::Undecodable);
-            let (hosts, path_prefixes) = Default::default();
-            return Self { uid, name, hosts, path_prefixes, shadow_until: 0, access };
+            return Self { uid, name, places: Places::default(), shadow_until: 0, access };
         };
         let access = check_known(&document)
             .and_then(|()| check_places(&document))
             .and_then(|()| Access::new(&uid, &document, peppers));
-        let boxed = |texts: Vec<String>| texts.into_iter().map(String::into_boxed_str).collect();
-        // Without a host, a prefix is no place.
-        let is_root = document.hosts.is_empty() || document.path_prefixes == ["/"];
-        let path_prefixes = (!is_root).then(|| boxed(document.path_prefixes));
-        let hosts = boxed(document.hosts);
-        Self { uid, name, hosts, path_prefixes, shadow_until: document.shadow_until, access }
+        let places = Places::new(&document);
+        Self { uid, name, places, shadow_until: document.shadow_until, access }
     }
 
     /// Its identity.
@@ -225,11 +227,36 @@ impl Service {
 
     /// A host and a path prefix that it declares, by their number from 0; `None` beyond the last.
     pub(crate) fn place(&self, number: usize) -> Option<(&str, &str)> {
-        let prefixes = self.path_prefixes.as_deref();
-        let count = prefixes.map_or(1, <[_]>::len);
-        let host = self.hosts.get(number.checked_div(count)?)?;
-        Some((host, prefixes.map_or("/", |prefixes| &prefixes[number % count])))
+        self.places.get(number)
     }
+}
+
+impl Places {
+    fn new(document: &PolicyDocument) -> Self {
+        let hosts = lines(document.hosts.iter().filter(|host| is_canonical(host)));
+        if hosts.is_empty() {
+            // A prefix alone is no place.
+            return Self::default();
+        }
+        Self {
+            hosts,
+            path_prefixes: lines(document.path_prefixes.iter().filter(|prefix| is_path_prefix(prefix))),
+        }
+    }
+
+    fn get(&self, number: usize) -> Option<(&str, &str)> {
+        let count = self.path_prefixes.lines().count();
+        let host = self.hosts.lines().nth(number.checked_div(count)?)?;
+        Some((host, self.path_prefixes.lines().nth(number % count)?))
+    }
+}
+
+fn lines<'a>(texts: impl Iterator<Item = &'a String>) -> Box<str> {
+    texts.map(String::as_str).collect::<Vec<_>>().join("\n").into()
+}
+
+fn is_canonical(host: &str) -> bool {
+    canonical_host(host, PortRule::Any).is_some_and(|canonical| canonical == host)
 }
 
 fn check_known(document: &PolicyDocument) -> Result<(), InvalidPolicy> {
@@ -237,8 +264,7 @@ fn check_known(document: &PolicyDocument) -> Result<(), InvalidPolicy> {
 }
 
 fn check_places(document: &PolicyDocument) -> Result<(), InvalidPolicy> {
-    let canonical = |host: &&String| canonical_host(host, PortRule::Any).as_ref() == Some(*host);
-    if let Some(host) = document.hosts.iter().find(|host| !canonical(host)) {
+    if let Some(host) = document.hosts.iter().find(|host| !is_canonical(host)) {
         return Err(InvalidPolicy::Host(host.clone()));
     }
     match document.path_prefixes.iter().find(|prefix| !is_path_prefix(prefix)) {

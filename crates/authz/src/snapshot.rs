@@ -54,9 +54,15 @@ pub struct EntryId {
     pub id: Arc<str>,
 }
 
-/// One thing that policy consists of: its bytes as they were sent, and what this version understands of them.
+/// One thing that policy consists of. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Entry {
     id: EntryId,
+    body: Arc<Body>,
+}
+
+/// An entry but for its id: its bytes as they were sent, and what this version understands of them.
+struct Body {
     name: Arc<str>,
     content: Box<[u8]>,
     item: Item,
@@ -79,7 +85,7 @@ impl Entry {
     pub fn new(id: EntryId, name: impl Into<Arc<str>>, content: Vec<u8>, item: Item) -> Self {
         // INVARIANT: what an entry brings is found under the entry's id, so that two entries never bring the same.
         let item = if item.id().is_none_or(|of_item| of_item == &*id.id) { item } else { Item::Unused };
-        Self { id, name: name.into(), content: content.into(), item }
+        Self { id, body: Arc::new(Body { name: name.into(), content: content.into(), item }) }
     }
 
     /// Kind and id.
@@ -91,18 +97,20 @@ impl Entry {
     /// Name of the service; empty for other kinds.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.body.name
     }
 
     /// The bytes as they were sent.
     #[must_use]
     pub fn content(&self) -> &[u8] {
-        &self.content
+        &self.body.content
     }
+}
 
+impl Body {
     fn succeed(&self, before: Option<&Placed>) {
         if let (Item::Service(service), Some(Item::Service(before))) =
-            (&self.item, before.map(|before| &before.entry.item))
+            (&self.item, before.map(|before| &before.body.item))
         {
             service.succeed(before);
         }
@@ -110,14 +118,10 @@ impl Entry {
 }
 
 /// Without the content, which holds key digests.
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { id, name, item, .. } = self;
-        f.debug_struct("Entry")
-            .field("id", id)
-            .field("name", name)
-            .field("item", item)
-            .finish_non_exhaustive()
+        let Self { name, item, .. } = self;
+        f.debug_struct("Body").field("name", name).field("item", item).finish_non_exhaustive()
     }
 }
 
@@ -269,11 +273,11 @@ impl SnapshotBuilder {
     }
 }
 
-/// An entry with its hash beside it: the hash over all of them is computed without a look at each.
+/// An entry under its id, with its hash beside it: the hash over all of them is computed without a look at each.
 #[derive(Debug, Clone)]
 struct Placed {
     hash: [u8; 32],
-    entry: Arc<Entry>,
+    body: Arc<Body>,
 }
 
 impl Keyed for Arc<Service> {
@@ -350,7 +354,7 @@ impl Snapshot {
         let mut entries = Vec::with_capacity(changes.len());
         for change in changes {
             let EntryChange::Put(entry) = change else { continue };
-            entry.succeed(before.get(entry.id()));
+            entry.body.succeed(before.get(&entry.id));
             entries.push(entry);
         }
         self.insert_all(entries)?;
@@ -380,8 +384,8 @@ impl Snapshot {
     }
 
     fn remove(&mut self, id: &EntryId) {
-        let Some(Placed { entry, .. }) = self.entries.remove(id) else { return };
-        match &entry.item {
+        let Some(Placed { body, .. }) = self.entries.remove(id) else { return };
+        match &body.item {
             Item::Service(service) => {
                 self.by_name.remove(service.key());
                 self.places.remove(service);
@@ -398,7 +402,7 @@ impl Snapshot {
         if self.entries.contains_key(&entry.id) {
             return Err(RefusedState::EntryTwice(entry.id.id));
         }
-        match &entry.item {
+        match &entry.body.item {
             Item::Service(service) => {
                 if self.by_name.get(service.key()).is_some() {
                     return Err(RefusedState::NameTwice(service.name().clone()));
@@ -412,8 +416,8 @@ impl Snapshot {
             }
             Item::Unused => {}
         }
-        let hash = entry_hash(&entry.id, &entry.name, &entry.content);
-        self.entries.insert(entry.id.clone(), Placed { hash, entry: Arc::new(entry) });
+        let hash = entry_hash(&entry.id, entry.name(), entry.content());
+        self.entries.insert(entry.id, Placed { hash, body: entry.body });
         Ok(())
     }
 
@@ -436,13 +440,13 @@ impl Snapshot {
     }
 
     /// All entries, in the order of their ids.
-    pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
-        self.entries.values().map(|placed| placed.entry.as_ref())
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry> {
+        self.entries.iter().map(|(id, placed)| Entry { id: id.clone(), body: Arc::clone(&placed.body) })
     }
 
     /// All services, in the order of their uids.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.entries().filter_map(|entry| match &entry.item {
+        self.entries.values().filter_map(|placed| match &placed.body.item {
             Item::Service(service) => Some(service.as_ref()),
             _ => None,
         })
@@ -466,7 +470,7 @@ impl Snapshot {
 
     /// Takes the place of an older snapshot that it was not made from: uses of credentials that stay go on being counted.
     pub fn succeed(&self, before: &Self) {
-        self.entries.iter().for_each(|(id, Placed { entry, .. })| entry.succeed(before.entries.get(id)));
+        self.entries.iter().for_each(|(id, Placed { body, .. })| body.succeed(before.entries.get(id)));
     }
 
     /// Places that two services claim: host, path prefix, and the service that does not get it.

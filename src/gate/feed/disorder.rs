@@ -380,7 +380,7 @@ impl World {
     fn in_force(&self, keeper: &Keeper) -> Result<Option<Version>, TestCaseError> {
         let Some(snapshot) = keeper.in_force().snapshot() else { return Ok(None) };
         let (at, stated) = (snapshot.version(), snapshot.state_hash());
-        let entries: Vec<_> = snapshot.entries().map(crate::policy_wire::to_wire).collect();
+        let entries: Vec<_> = snapshot.entries().map(|entry| crate::policy_wire::to_wire(&entry)).collect();
         prop_assert!(
             fixtures::hash_of(&entries) == stated,
             "the entries of {at} are not those that were stated"

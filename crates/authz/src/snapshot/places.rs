@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::index::{Index, Key, Keyed};
 use crate::policy::Service;
 use crate::service::ServiceUid;
-use crate::target::{is_path_prefix, prefixes_of};
+use crate::target::prefixes_of;
 
 /// A service, and which of the places that it declares.
 #[derive(Debug, Clone)]
@@ -89,6 +89,5 @@ impl Places {
 
 /// The places that a service declares, with their numbers.
 fn declared(service: &Service) -> impl Iterator<Item = (usize, Key<'_>)> {
-    let places = (0..).map_while(|number| Some((number, service.place(number)?)));
-    places.filter(|(_, (_, prefix))| is_path_prefix(prefix))
+    (0..).map_while(|number| Some((number, service.place(number)?)))
 }

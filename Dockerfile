@@ -1,5 +1,3 @@
-# syntax=docker/dockerfile:1
-#
 # docker build --tag scoregate:0.1.0 .                                    the whole program: workspace, gate, commands
 # docker build --tag scoregate-gate:0.1.0 --target scoregate-gate .       without the workspace's code
 #

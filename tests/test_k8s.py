@@ -261,6 +261,15 @@ class Configuration(unittest.TestCase):
         gate["env"] = [{"name": "SCOREGATE__GATE__EXT_AUTHZ_LISTEN", "value": "0.0.0.0:9191"}]
         self.assertIn("gate.tls", self.verdict(objects, "gate"))
 
+    def test_commands_of_the_readme_are_the_programs(self) -> None:
+        text = (ROOT / README).read_text().replace("\\\n", " ")
+        commands = re.findall(r"(?m)^ +(?:kubectl exec .* -- )?scoregate ([a-z][^#\n`]*)", text)
+        self.assertGreaterEqual(len(commands), 4)
+        for command in [*commands, "apply --file-of-nobody x"]:
+            done = subprocess.run([self.binary, *command.split()], env={"HOME": "/"}, cwd=ROOT, capture_output=True)
+            # There is no workspace here: another failure is none of the command's.
+            self.assertEqual(done.returncode == 2, command.endswith("of-nobody x"), done.stderr.decode())
+
     def verdict(self, objects: list[Object], role: str) -> str:
         """What the program has against the configuration of a role's container; empty for nothing."""
         pod = next(spec for _, _, spec in pods(objects) if manifests.container_named(spec, role))

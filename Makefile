@@ -18,7 +18,7 @@ demo: ## Score a model through a real Envoy; DEMO_EXIT=1 ends by itself, otherwi
 	$(PYTHON) demo/demo.py
 
 test: ## Run every test; ends with `N passed, N failed`
-	$(PARTS) envoy model-server azureml-core azure-ai-ml
+	$(PARTS) envoy model-server azureml-core azure-ai-ml prometheus
 	$(PYTHON) tests/run.py
 
 test-long: ## Run the tests that take minutes

@@ -118,6 +118,37 @@ def cargo(crate: str, version: str) -> Callable[[Path], None]:
     return install
 
 
+def debian(package: str, version: str, *programs: str) -> Callable[[Path], None]:
+    """An installer: programs of one of Debian's packages, unpacked, without root and without what it depends on. Where
+    the system's sources do not have it, those on PATH."""
+
+    def unpack(folder: Path) -> None:
+        # apt's lists in a folder of their own: the system's may be missing or old, and only root may renew them.
+        apt = folder / "apt"
+        apt.mkdir()
+        options = ["-qq", "-o", f"Dir::State={apt}", "-o", f"Dir::Cache={apt}", "-o", "APT::Sandbox::User=root"]
+        run("apt-get", *options, "update")
+        run("apt-get", *options, "download", f"{package}={version}", cwd=apt)
+        (file,) = apt.glob("*.deb")
+        run("dpkg", "-x", file, apt / "package")
+        for name in programs:
+            (apt / "package" / "usr" / "bin" / name).rename(folder / "bin" / name)
+        shutil.rmtree(apt)
+
+    def install(folder: Path) -> None:
+        (folder / "bin").mkdir(parents=True)
+        try:
+            unpack(folder)
+        except PartError as error:
+            print(f"parts: {error}; taking {package} from PATH", flush=True)
+            for name in programs:
+                if (path := shutil.which(name)) is None:
+                    raise PartError(f"`{name}` is not on PATH either: install {package}") from error
+                (folder / "bin" / name).symlink_to(path)
+
+    return install
+
+
 def pinned(name: str, module: str) -> Part:
     """A Python package with all that it brings, from `tools/NAME.txt`; importing the module shows that it is whole."""
     requirements = ROOT / "tools" / f"{name}.txt"
@@ -136,6 +167,11 @@ CATALOGUE = {
     "model-server": pinned("model-server", "azureml_inference_server_http.amlserver"),
     "azureml-core": pinned("azureml-core", "azureml.core.webservice"),
     "azure-ai-ml": pinned("azure-ai-ml", "azure.ai.ml"),
+    "prometheus": Part(
+        "2.42.0+ds-5+deb12u1",
+        debian("prometheus", "2.42.0+ds-5+deb12u1", "prometheus", "promtool"),
+        ("promtool", "--version"),
+    ),
     "ghz": Part("v0.93.0", go("github.com/bojand/ghz/cmd/ghz@v0.93.0"), ("ghz", "--version")),
     "etcd": go_module("etcd", ("etcd", "--version"), {"etcd": "go.etcd.io/etcd/server/v3"}),
     "kubernetes": go_module(
@@ -167,9 +203,9 @@ CATALOGUE = {
 }
 
 
-def run(*command: str | Path, **environment: str) -> None:
+def run(*command: str | Path, cwd: Path | None = None, **environment: str) -> None:
     try:
-        subprocess.run([str(word) for word in command], check=True, env=os.environ | environment)
+        subprocess.run([str(word) for word in command], check=True, cwd=cwd, env=os.environ | environment)
     except (OSError, subprocess.CalledProcessError) as error:
         raise PartError(f"{error} (is the package registry reachable?)") from error
 

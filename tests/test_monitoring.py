@@ -27,11 +27,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
+import manifests  # noqa: E402
 from harness import Processes, answers, built, free_port, read_json, request  # noqa: E402
 from parts import program  # noqa: E402
+from readme import blocks  # noqa: E402
 from system import System  # noqa: E402
 
 MONITORING = ROOT / "k8s" / "monitoring"
+README = "k8s/monitoring/README.md"
 METRICS = ROOT / "docs" / "metrics.md"
 
 # Alerts whose expression is true here although nothing is wrong; it would have to last for two days.
@@ -51,15 +54,60 @@ VARIABLES = {"$namespace": "scoregate", "$gate": ".*", "$__rate_interval": "5s"}
 
 class Rules(unittest.TestCase):
     def test_promtool_has_nothing_against_them(self) -> None:
-        self.promtool("check", "rules", "--lint=all", "--lint-fatal", "rules.yaml")
+        promtool("check", "rules", "--lint=all", "--lint-fatal", "rules.yaml")
 
     def test_each_alert_fires_in_time_and_not_below_its_threshold(self) -> None:
-        self.promtool("test", "rules", "tests.yaml", "tests-of-days.yaml")
+        promtool("test", "rules", "tests.yaml", "tests-of-days.yaml")
 
-    def promtool(self, *arguments: str) -> None:
-        command = [str(program("prometheus", "promtool")), *arguments]
-        done = subprocess.run(command, cwd=MONITORING, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.assertEqual(done.returncode, 0, done.stdout)
+
+class Manifests(unittest.TestCase):
+    def test_kustomization_has_the_files(self) -> None:
+        maps = {each["metadata"]["name"]: each["data"] for each in manifests.rendered("monitoring")}
+        rules, dashboard = ((MONITORING / name).read_text() for name in ("rules.yaml", "dashboard.json"))
+        wanted = {"scoregate-rules": {"rules.yaml": rules}, "scoregate-dashboard": {"scoregate.json": dashboard}}
+        self.assertEqual(maps, wanted)
+
+    def test_rules_of_the_operator_are_the_same(self) -> None:
+        [command] = [block for block in blocks("Rules", "sh", README) if "PrometheusRule" in block]
+        command = command.replace("kubectl apply --filename -", "cat")
+        made = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        [rule], [rules] = manifests.read(made), manifests.read((MONITORING / "rules.yaml").read_text())
+        self.assertEqual((rule["kind"], rule["spec"]), ("PrometheusRule", rules))
+        # Azure takes no more in one group.
+        self.assertLessEqual(max(len(group["rules"]) for group in rules["groups"]), 20)
+
+    def test_scrape_configuration_is_one(self) -> None:
+        [text] = blocks("Scraping", "yaml", README)
+        # Debian's build knows no pods: targets in their place.
+        text = text.replace("- role: pod\n    namespaces: { names: [scoregate] }", "- targets: [127.0.0.1:9192]")
+        text = text.replace("kubernetes_sd_configs", "static_configs")
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(text)
+            file.flush()
+            promtool("check", "config", "--syntax-only", file.name)
+
+    def test_monitors_find_the_pods(self) -> None:
+        """For one overlay of those with a gate in Envoy's pod, and one of those without."""
+        secrets = re.search(r"(?m)^\| `monitoring-tls` \| (.*?) \|", (ROOT / "k8s" / "README.md").read_text())
+        monitors = manifests.read((MONITORING / "podmonitors.yaml").read_text())
+        self.assertEqual(len(monitors), 2)
+        for overlay, monitor in itertools.product(("aks-ingress", "envoy-gateway"), monitors):
+            with self.subTest(overlay, monitor=monitor["metadata"]["name"]):
+                spec = monitor["spec"]
+                wanted = spec["selector"]["matchLabels"]
+                [endpoint] = spec["podMetricsEndpoints"]
+                [(namespace, labels, pod)] = [
+                    found for found in manifests.pods(manifests.rendered(f"overlays/{overlay}")) if wanted.items() <= found[1].items()
+                ]
+                ports = [port["name"] for each in pod["containers"] for port in each["ports"]]
+                self.assertEqual([namespace], spec["namespaceSelector"]["matchNames"])
+                self.assertEqual(ports.count(endpoint["port"]), 1)
+                component = labels["app.kubernetes.io/component"]
+                tls = endpoint["tlsConfig"]
+                self.assertEqual(tls["serverName"], f"{component}.scoregate.svc")
+                keys = [tls["ca"]["secret"], tls["cert"]["secret"], tls["keySecret"]]
+                self.assertEqual({key["name"] for key in keys}, {"monitoring-tls"})
+                self.assertEqual({key["key"] for key in keys}, set(re.findall("`(.+?)`", secrets[1])))
 
 
 class Expressions(unittest.TestCase):
@@ -275,6 +323,13 @@ class Kubelet:
             yield f"container_cpu_cfs_periods_total{labels} {time.monotonic() // 0.1}\n"
             yield f"container_cpu_cfs_throttled_periods_total{labels} 0\n"
             yield f"container_memory_working_set_bytes{labels} {resident * os.sysconf('SC_PAGE_SIZE')}\n"
+
+
+def promtool(*arguments: str) -> None:
+    command = [str(program("prometheus", "promtool")), *arguments]
+    done = subprocess.run(command, cwd=MONITORING, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise AssertionError(done.stdout)
 
 
 def prepared(system: System) -> list[tuple[str, str | None]]:

@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "k8s"
 SHARED_MESH = FOLDER / "overlays" / "istio-aks-addon" / "shared-configmap.yaml"
 
-# Namespaces that the overlays name and do not make: those of AKS's Istio.
-OTHERS_NAMESPACES = ("aks-istio-ingress", "aks-istio-system")
+# Namespaces that the overlays name and do not make: those of AKS's Istio, and that of Prometheus.
+OTHERS_NAMESPACES = ("aks-istio-ingress", "aks-istio-system", "monitoring")
 
 
 def all_of_them() -> list[str]:

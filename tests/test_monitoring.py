@@ -95,11 +95,10 @@ class Manifests(unittest.TestCase):
         for overlay, monitor in itertools.product(("aks-ingress", "envoy-gateway"), monitors):
             with self.subTest(overlay, monitor=monitor["metadata"]["name"]):
                 spec = monitor["spec"]
-                wanted = spec["selector"]["matchLabels"]
+                wanted = spec["selector"]["matchLabels"].items()
                 [endpoint] = spec["podMetricsEndpoints"]
-                [(namespace, labels, pod)] = [
-                    found for found in manifests.pods(manifests.rendered(f"overlays/{overlay}")) if wanted.items() <= found[1].items()
-                ]
+                pods = manifests.pods(manifests.rendered(f"overlays/{overlay}"))
+                [(namespace, labels, pod)] = [found for found in pods if wanted <= found[1].items()]
                 ports = [port["name"] for each in pod["containers"] for port in each["ports"]]
                 self.assertEqual([namespace], spec["namespaceSelector"]["matchNames"])
                 self.assertEqual(ports.count(endpoint["port"]), 1)

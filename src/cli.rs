@@ -15,6 +15,7 @@ mod key;
 mod output;
 mod policy;
 mod principal;
+mod render;
 mod reset_owner;
 mod serve;
 mod service;
@@ -108,6 +109,9 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Show step by step how a gate decides a request
     Explain(explain::ExplainArgs),
+    /// Write routes to models and the policies that protect them, for the proxy in front of the gates
+    #[command(subcommand)]
+    Render(render::RenderCommand),
     /// Check and write policy files, for gates without a workspace
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -150,6 +154,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::SigningKey(command) => remote(command.run()),
         Command::Principal(command) => remote(command.run()),
         Command::Policy(command) => policy::run(&command),
+        Command::Render(command) => remote(command.run()),
         Command::Apply(args) => remote(args.run()),
         Command::Diff(args) => remote(args.run()),
         Command::Audit(args) => remote(args.run()),

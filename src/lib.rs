@@ -20,6 +20,7 @@ pub mod policy_file;
 pub mod policy_wire;
 pub mod proto;
 mod random;
+mod render;
 pub mod shutdown;
 pub mod statement;
 pub mod telemetry;

@@ -2,6 +2,7 @@
 //!
 //! One form for both, `scoregate/v1`. A file is good as a whole or refused as a whole, and an error says where it is.
 
+mod declared;
 mod desired;
 mod digest;
 mod export;
@@ -15,6 +16,7 @@ mod shape;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(crate) use declared::{DeclaredService, declared};
 pub(crate) use desired::{Desired, DesiredService};
 pub(crate) use digest::Digest;
 pub(crate) use export::export;

@@ -10,7 +10,8 @@ use reqwest::Method;
 use scoregate_authz::AuthMode;
 use serde_json::{Value, json};
 
-use self::plan::{Action, Field, FieldChange, Plan, Present, Step};
+pub(super) use self::plan::Present;
+use self::plan::{Action, Field, FieldChange, Plan, Step};
 use self::progress::Progress;
 use super::client::{Client, Content};
 use super::connection::ConnectionArgs;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use super::serve::ServeError;
 use crate::config::ConfigError;
 use crate::policy_file::FileError;
+use crate::render::RenderError;
 use crate::workspace::{BackupError, RestoreError};
 
 /// Exit codes, beside 0 for what was done and `clap`'s 2 for a wrong command line.
@@ -205,6 +206,9 @@ pub enum CliError {
     /// A policy file that cannot be used. Nothing was done.
     #[error(transparent)]
     PolicyFile(#[from] FileError),
+    /// Routes cannot be written.
+    #[error(transparent)]
+    Render(#[from] RenderError),
     /// The workspace is not as the files say. No failure: the answer to a question.
     #[error("the workspace is not as the files say")]
     Different,
@@ -251,6 +255,7 @@ impl CliError {
             | Self::NoCredential
             | Self::OddCredential
             | Self::PolicyFile(_)
+            | Self::Render(_)
             | Self::CaFile { .. }
             | Self::IdentityFiles { .. } => Exit::Configuration,
             Self::Unauthenticated | Self::NoName(_) | Self::Refused { .. } => Exit::Refused,

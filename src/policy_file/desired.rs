@@ -40,12 +40,8 @@ impl Desired {
     /// The first thing that is wrong.
     pub(crate) fn read(paths: &[PathBuf]) -> Result<Self, FileError> {
         let (mut services, mut unique) = (Vec::new(), Unique::default());
-        for path in paths {
-            for (path, content) in contents(path)? {
-                for located in documents(&path, &content.bytes)? {
-                    add_document(&located, &mut unique, &mut services)?;
-                }
-            }
+        for located in all_documents(paths)? {
+            add_document(&located, &mut unique, &mut services)?;
         }
         Ok(Self { services })
     }
@@ -105,6 +101,20 @@ impl DesiredService {
         let description = service.description.as_ref().map(|text| text.value.clone());
         Ok(Self { name, compute_type, auth_mode, places, description, tags, place })
     }
+}
+
+/// The documents of files, directories of files, and `-` for standard input.
+///
+/// # Errors
+/// The first that cannot be read, or is not of the shape.
+pub(super) fn all_documents(paths: &[PathBuf]) -> Result<Vec<Located>, FileError> {
+    let mut all = Vec::new();
+    for path in paths {
+        for (path, content) in contents(path)? {
+            all.extend(documents(&path, &content.bytes)?);
+        }
+    }
+    Ok(all)
 }
 
 /// The files that a path names, and what they hold.

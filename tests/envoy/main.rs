@@ -24,6 +24,7 @@ mod paths;
 mod peers;
 mod policy_keys;
 mod recovery;
+mod rendered;
 mod seeing;
 mod signing_keys;
 mod support;

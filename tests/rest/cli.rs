@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use crate::harness::{START, TestWorkspace};
 
-fn command(test: &TestWorkspace, credential: &str, arguments: &[&str]) -> Command {
+pub(crate) fn command(test: &TestWorkspace, credential: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scoregate"));
     command.args(arguments).env_clear().env("SCOREGATE_WORKSPACE", &test.base);
     command.env("SCOREGATE_CREDENTIAL", credential);
@@ -23,12 +23,12 @@ async fn run(test: &TestWorkspace, arguments: &[&str]) -> Output {
     command(test, &test.owner, arguments).output().await.unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// Runs it as the owner; it must succeed. What people see.
-async fn shown(test: &TestWorkspace, arguments: &[&str]) -> String {
+pub(crate) async fn shown(test: &TestWorkspace, arguments: &[&str]) -> String {
     let output = run(test, arguments).await;
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
     text(&output.stdout)

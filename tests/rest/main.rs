@@ -23,6 +23,7 @@ mod openapi;
 mod operations;
 mod outage;
 mod principals;
+mod render;
 mod resource_manager;
 mod services;
 mod session;

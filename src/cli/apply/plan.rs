@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use scoregate_authz::{AuthMode, ComputeType};
 use serde_json::{Value, json};
 
+use super::super::exit::CliError;
 use super::super::output::items;
-use crate::policy_file::{Desired, DesiredService, FileError, ServicePlaces};
+use crate::policy_file::{DeclaredService, Desired, DesiredService, FileError, ServicePlaces};
 
 /// A service as the workspace has it.
 #[derive(Debug, Clone)]
-pub(super) struct Present {
+pub(in crate::cli) struct Present {
     pub(super) name: String,
     compute_type: Option<ComputeType>,
     auth_mode: AuthMode,
@@ -21,7 +22,7 @@ pub(super) struct Present {
 
 impl Present {
     /// Reads the object of a service.
-    pub(super) fn read(service: &Value) -> Self {
+    pub(in crate::cli) fn read(service: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let texts = |list: &Value| items(list).iter().map(text).collect();
         let tags = service["kvTags"].as_object().into_iter().flatten();
@@ -40,6 +41,20 @@ impl Present {
             description: text(&service["description"]),
             tags: tags.map(|(key, value)| (key.clone(), text(value))).collect(),
         }
+    }
+}
+
+/// For those to whom it does not matter where it was read.
+impl TryFrom<Present> for DeclaredService {
+    type Error = CliError;
+
+    fn try_from(present: Present) -> Result<Self, CliError> {
+        let Present { name, compute_type, auth_mode, places, .. } = present;
+        let unknown =
+            |what| CliError::failed(format!("this version does not know the {what} of the service `{name}`"));
+        let compute_type = compute_type.ok_or_else(|| unknown("compute type"))?;
+        let name = name.parse().map_err(|_| unknown("name"))?;
+        Ok(Self { name, compute_type, auth_mode, places })
     }
 }
 

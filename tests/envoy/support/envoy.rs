@@ -15,6 +15,8 @@ const SIDECAR: &str = include_str!("../../../envoy/sidecar.yaml");
 /// What differs from the shipped configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct EnvoyOptions {
+    /// The configuration.
+    pub(crate) file: String,
     /// Gates, `host:port` or `unix:PATH`.
     pub(crate) gates: Vec<String>,
     /// The model server.
@@ -32,7 +34,8 @@ pub(crate) struct EnvoyOptions {
 impl EnvoyOptions {
     pub(crate) fn new(gate: &str, model: SocketAddr) -> Self {
         let gates = vec![gate.to_owned()];
-        Self { gates, model, services: Vec::new(), raw_headers: true, no_filter: false, edits: Vec::new() }
+        let (services, edits) = (Vec::new(), Vec::new());
+        Self { file: SIDECAR.to_owned(), gates, model, services, raw_headers: true, no_filter: false, edits }
     }
 
     /// With these gates, of which each is asked whether it serves, and left out while it does not.
@@ -54,7 +57,7 @@ impl EnvoyOptions {
     }
 
     fn config(&self) -> String {
-        let mut config = SIDECAR.to_owned();
+        let mut config = self.file.clone();
         replace_address(&mut config, "listen", "127.0.0.1:0");
         replace_address(&mut config, "admin", "127.0.0.1:0");
         replace_address(&mut config, "model", &self.model.to_string());
@@ -107,6 +110,9 @@ fn remove_filter(config: &mut String) {
 
 /// Repeats the route of `forecast` for other services.
 fn add_routes(config: &mut String, services: &[String]) {
+    if services.is_empty() {
+        return;
+    }
     let start =
         config.find("              - match: { prefix: /api/v1/service/forecast/ }").expect("the route");
     let end =

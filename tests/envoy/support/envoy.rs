@@ -60,7 +60,12 @@ impl EnvoyOptions {
         let mut config = self.file.clone();
         replace_address(&mut config, "listen", "127.0.0.1:0");
         replace_address(&mut config, "admin", "127.0.0.1:0");
-        replace_address(&mut config, "model", &self.model.to_string());
+        for mark in marks(&self.file).filter(|mark| mark.starts_with("model")) {
+            replace_address(&mut config, mark, &self.model.to_string());
+        }
+        if marks(&self.file).any(|mark| mark == "ready") {
+            replace_address(&mut config, "ready", "127.0.0.1:0");
+        }
         replace_address(&mut config, "gate", &self.gates[0]);
         for gate in &self.gates[1..] {
             config.push_str(&format!("        - endpoint:\n            address: {}\n", envoy_address(gate)));
@@ -82,6 +87,14 @@ impl EnvoyOptions {
 fn replace(config: &mut String, from: &str, to: &str) {
     assert_eq!(config.matches(from).count(), 1, "`{from}` in sidecar.yaml");
     *config = config.replace(from, to);
+}
+
+/// What addresses are marked as.
+fn marks(config: &str) -> impl Iterator<Item = &str> {
+    config
+        .lines()
+        .filter(|line| line.contains("address:"))
+        .filter_map(|line| Some(line.split_once("  # @")?.1))
 }
 
 /// Replaces the address on the line that ends with `# @mark`.
@@ -198,6 +211,7 @@ fn listening(admin: SocketAddr) -> Option<SocketAddr> {
         return None;
     }
     let listeners = Request::get("/listeners?format=json").send(admin).json();
-    let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
+    let scoring = listeners["listener_statuses"].as_array()?.iter().find(|one| one["name"] == "scoring")?;
+    let address = &scoring["local_address"]["socket_address"];
     format!("{}:{}", address["address"].as_str()?, address["port_value"]).parse().ok()
 }

@@ -24,5 +24,6 @@ mod render;
 pub mod shutdown;
 pub mod statement;
 pub mod telemetry;
+pub mod terms;
 pub mod tls;
 pub mod workspace;

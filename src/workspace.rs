@@ -73,19 +73,17 @@ use store::Store;
 use tokens::Tokens;
 use uses::UseReports;
 
-pub use audit::{
-    AuditAction, AuditEntry, AuditFilter, AuditRecord, AuditTarget, AuditedService, Origin, UnknownAction,
-};
+pub use crate::terms::{AuditAction, Role};
+pub use audit::{AuditEntry, AuditFilter, AuditRecord, AuditTarget, AuditedService, Origin};
 pub use backup::{BackedUp, BackupError, Restore, RestoreError, Restored, UnusableBackup, back_up};
 pub use domain::{
     AuthFlags, IssuedToken, KeyPair, ListedKeys, NewKey, NewService, Operation, OperationState,
-    OperationTarget, Order, Page, Patch, Principal, Role, ServiceFilter, ServiceRecord, WorkspaceError,
+    OperationTarget, Order, Page, Patch, Principal, ServiceFilter, ServiceRecord, WorkspaceError,
 };
 pub use gates::{GateNack, GateStatus, Presence};
 pub use issues::{Issue, IssueCount, IssueEvent, PrincipalIssues, ServiceIssues};
 pub use keyring::KeyringError;
 pub use opening::OpenError;
-pub(crate) use services::MAX_PLACES;
 pub use sessions::Session;
 pub use signer::SigningError;
 pub use signing_keys::{SigningKeyState, SigningKeyStatus};

@@ -11,7 +11,7 @@ use super::connection::ConnectionArgs;
 use super::exit::CliError;
 use super::output::{self, text};
 use crate::clock::{Clock, SystemClock};
-use crate::workspace::AuditAction;
+use crate::terms::AuditAction;
 
 /// Most records that the workspace gives at once.
 const PAGE: usize = 500;

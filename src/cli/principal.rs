@@ -9,7 +9,7 @@ use super::connection::ConnectionArgs;
 use super::exit::CliError;
 use super::output::{self, items, text};
 use super::reset_owner::ResetOwnerArgs;
-use crate::workspace::Role;
+use crate::terms::Role;
 
 /// Commands about principals.
 #[derive(Debug, Subcommand)]

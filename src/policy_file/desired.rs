@@ -11,7 +11,7 @@ use super::places::ServicePlaces;
 use super::read::{FileContent, Located, Spot, documents};
 use super::service::{Common, ServicePlace, Unique};
 use super::shape;
-use crate::workspace::http::{SCORING_URI_TAG, is_scoring_uri};
+use crate::terms::{SCORING_URI_TAG, is_scoring_uri};
 
 /// All services that a workspace is to have, in the order of the files.
 #[derive(Debug)]

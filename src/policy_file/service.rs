@@ -10,7 +10,7 @@ use serde_saphyr::Spanned;
 use super::FileError;
 use super::read::{Reader, Spot};
 use super::shape::{self, Text};
-use crate::workspace::MAX_PLACES;
+use crate::terms::MAX_PLACES;
 
 /// A service without what only one of the uses knows.
 #[derive(Debug, Clone)]

@@ -9,11 +9,12 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Workspace;
-use super::domain::{Principal, Role};
+use super::domain::Principal;
 use crate::http_server;
 use crate::listen::{Listener, Peer};
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::shutdown::Shutdown;
+use crate::terms::Role;
 use crate::tls::{PeerIdentity, ServerTls};
 use session::Session;
 use wire::policy_feed_server::{PolicyFeed, PolicyFeedServer};

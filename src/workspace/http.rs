@@ -46,7 +46,6 @@ pub use crate::http_server::serve;
 pub use access::{Access, Route};
 pub use openapi::openapi;
 pub use urls::PublicUrls;
-pub(crate) use urls::{SCORING_URI_TAG, is_scoring_uri};
 
 use crate::workspace::Workspace;
 

@@ -6,7 +6,7 @@ use scoregate_authz::{PlainKey, ServiceUid, Slot};
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
-use super::audit::{self, AuditAction, Origin};
+use super::audit::{self, Origin};
 use super::directory::IssuingService;
 use super::domain::{KeyPair, ListedKeys, NewKey, Operation, Principal, ServiceRecord, WorkspaceError};
 use super::issues::IssueEvent;
@@ -14,6 +14,7 @@ use super::keyring::{Keyring, KeyringError, Location, Sealed};
 use super::services::{check_keys, refusal};
 use super::store::{Change, ServiceWrite, StoreError};
 use super::{Workspace, policy, timestamp};
+use crate::terms::AuditAction;
 
 impl Workspace {
     /// Both keys of a service, in whatever mode it is, to be handed out to a principal.

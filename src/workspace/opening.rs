@@ -9,7 +9,7 @@ use scoregate_authz::{AuthMode, Pepper, UnixTime};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::audit::{self, AuditAction, AuditRecord, AuditTarget, Details, Origin};
+use super::audit::{self, AuditRecord, AuditTarget, Details, Origin};
 use super::gates::Gates;
 use super::image::Image;
 use super::keyring::{Keyring, KeyringError, Location};
@@ -25,6 +25,7 @@ use super::{Inner, Workspace, timestamp};
 use crate::clock::Clock;
 use crate::config::{DATABASE, WorkspaceConfig};
 use crate::metrics::Metrics;
+use crate::terms::AuditAction;
 
 /// What is sealed to recognise a master key by. No secret.
 const MASTER_KEY_CHECK: &[u8] = b"scoregate master key check";

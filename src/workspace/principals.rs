@@ -6,12 +6,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use super::audit::{self, AuditAction, AuditRecord, AuditTarget, Origin};
+use super::audit::{self, AuditRecord, AuditTarget, Origin};
 use super::commits::to_its_end;
-use super::domain::{Principal, Role, WorkspaceError};
+use super::domain::{Principal, WorkspaceError};
 use super::keyring::KeyringError;
 use super::store::{CredentialHash, PrincipalError};
 use super::{Workspace, timestamp};
+use crate::terms::{AuditAction, Role};
 
 /// What every credential starts with. Secret scanners find them by it.
 const CREDENTIAL_PREFIX: &str = "sgc_";

@@ -3,8 +3,9 @@
 use dashmap::DashMap;
 use jiff::Timestamp;
 
-use super::domain::{Principal, Role};
+use super::domain::Principal;
 use super::store::CredentialHash;
+use crate::terms::Role;
 
 /// INVARIANT: what the store holds, as of the last write that is known to have been done.
 #[derive(Debug)]

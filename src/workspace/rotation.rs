@@ -12,13 +12,14 @@ use jiff::Timestamp;
 use scoregate_authz::{MAX_CLOCK_SKEW, TokenAlgorithm, UnixTime, Version};
 use zeroize::Zeroizing;
 
-use super::audit::{self, AuditAction, AuditTarget, Details, Origin};
+use super::audit::{self, AuditTarget, Details, Origin};
 use super::domain::{Operation, OperationTarget, WorkspaceError};
 use super::services::refusal;
 use super::signer::{self, SigningError, SigningKey};
 use super::signing_keys::{HeldKey, SigningKeyState, SigningKeyStatus, SigningKeys};
 use super::store::{Change, EntryWrite, SigningKeyRow, SigningKeyWrite, StoreError};
 use super::{Turn, Workspace, opening, policy, sessions, timestamp};
+use crate::terms::AuditAction;
 
 /// For how long the next key is published before it signs, when keys are replaced by age: time for gates that are cut off
 /// from the workspace, as long as these decide without it.

@@ -11,16 +11,15 @@ use scoregate_authz::{
 };
 use serde_json::{Map, Value};
 
-use super::audit::{self, AuditAction, AuditRecord, Origin};
+use super::audit::{self, AuditRecord, Origin};
 use super::domain::{
     KeyPair, NewService, Operation, OperationTarget, Order, Page, Patch, ServiceFilter, ServiceRecord,
     WorkspaceError,
 };
 use super::store::{Change, CommitError, ListPosition, OperationRow, ServiceQuery, ServiceWrite, StoreError};
 use super::{Workspace, keys, policy, shadow, timestamp};
+use crate::terms::{AuditAction, MAX_PLACES};
 
-/// Most hosts, and most path prefixes, of a service: its policy has to stay a small message.
-pub(crate) const MAX_PLACES: usize = 32;
 /// Most services in one part of a list.
 const MAX_PAGE_SIZE: u32 = 1000;
 

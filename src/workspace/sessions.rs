@@ -16,8 +16,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Workspace;
-use super::domain::{Principal, Role, WorkspaceError};
+use super::domain::{Principal, WorkspaceError};
 use super::store::CredentialHash;
+use crate::terms::Role;
 
 /// The `typ` of a session token's header.
 const SESSION_TYPE: &str = "scoregate-session+jwt";

@@ -16,9 +16,10 @@ use scoregate_authz::{
 use uuid::Uuid;
 
 use super::audit::{AuditEntry, AuditFilter, AuditRecord};
-use super::domain::{Operation, OperationState, Order, Principal, Role, ServiceRecord};
+use super::domain::{Operation, OperationState, Order, Principal, ServiceRecord};
 use super::keyring::Sealed;
 use super::signing_keys::SigningKeyState;
+use crate::terms::Role;
 
 pub(super) use sqlite::{SqliteFile, SqliteStore};
 

@@ -10,7 +10,8 @@ use scoregate_authz::{UnixTime, Version};
 
 use super::file::{BackupFile, Manifest, UnusableBackup};
 use crate::config::{DATABASE, WorkspaceConfig};
-use crate::workspace::audit::{self, AuditAction, AuditRecord, AuditTarget, Origin};
+use crate::terms::AuditAction;
+use crate::workspace::audit::{self, AuditRecord, AuditTarget, Origin};
 use crate::workspace::domain::ServiceRecord;
 use crate::workspace::keyring::Keyring;
 use crate::workspace::opening::{OpenError, check_secrets};

@@ -14,8 +14,8 @@ use utoipa::{PartialSchema, ToSchema};
 use super::description::words;
 use super::error::ApiError;
 use super::members::Members;
-use super::urls::{SCORING_URI_TAG, is_scoring_uri};
 use super::{attributes, model_id};
+use crate::terms::{SCORING_URI_TAG, is_scoring_uri};
 use crate::workspace::{AuthFlags, NewService, Patch, WorkspaceError};
 
 /// What OpenAPI says of a request: [`SaidOfService`], and the members of which it is only kept what was said.

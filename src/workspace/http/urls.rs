@@ -4,6 +4,7 @@ use scoregate_authz::ComputeType;
 use uuid::Uuid;
 
 use crate::config::WorkspaceScope;
+use crate::terms::SCORING_URI_TAG;
 use crate::workspace::ServiceRecord;
 
 /// The route under which everything of a workspace is, in Azure's letter case.
@@ -21,10 +22,6 @@ const RESOURCES: &str = "/subscriptions";
 
 /// Where the workspace and what is in it are said to be.
 pub(super) const LOCATION: &str = "local";
-
-/// The tag by which a service names the address under which its model is scored, where that is not below the scoring
-/// base. A tag, because the SDK's users can change tags.
-pub(crate) const SCORING_URI_TAG: &str = "scoregate.scoringUri";
 
 /// Where clients reach what this process stands behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,15 +77,6 @@ fn scoring_path(prefix: &str) -> String {
     if prefix.ends_with("/score") { prefix.to_owned() } else { format!("{prefix}/score") }
 }
 
-/// Whether a text can be a scoring URI: http or https, and nothing beyond a path.
-pub(crate) fn is_scoring_uri(text: &str) -> bool {
-    reqwest::Url::parse(text).is_ok_and(|url| {
-        let is_bare = url.username().is_empty() && url.password().is_none();
-        let ends_with_path = url.query().is_none() && url.fragment().is_none();
-        matches!(url.scheme(), "http" | "https") && url.has_host() && is_bare && ends_with_path
-    })
-}
-
 /// The scheme and the port of a base, on another host.
 fn with_host(base: &str, host: &str) -> String {
     let (scheme, rest) = base.split_once("://").unwrap_or(("http", base));
@@ -121,18 +109,5 @@ mod tests {
     #[case("/", "/score")]
     fn scoring_path_ends_with_score(#[case] prefix: &str, #[case] path: &str) {
         assert_eq!(scoring_path(prefix), path);
-    }
-
-    #[rstest]
-    #[case("https://models.example/one/score", true)]
-    #[case("http://127.0.0.1:8080/score", true)]
-    #[case("ftp://models.example/score", false)]
-    #[case("https://user:secret@models.example/score", false)]
-    #[case("https://models.example/score?code=secret", false)]
-    #[case("https://models.example/score#x", false)]
-    #[case("models.example/score", false)]
-    #[case("/score", false)]
-    fn is_scoring_uri_wants_a_plain_one(#[case] text: &str, #[case] expected: bool) {
-        assert_eq!(is_scoring_uri(text), expected);
     }
 }

@@ -26,8 +26,9 @@ use super::{
     AuditQuery, Change, CommitError, CredentialHash, OperationRow, PrincipalError, ServiceQuery,
     SigningKeyRow, State, Store, StoreError, UseRow, WorkspaceRow,
 };
+use crate::terms::Role;
 use crate::workspace::audit::{AuditEntry, AuditRecord};
-use crate::workspace::domain::{Operation, OperationState, Principal, Role, ServiceRecord};
+use crate::workspace::domain::{Operation, OperationState, Principal, ServiceRecord};
 pub(in crate::workspace) use file::SqliteFile;
 use rows::integer;
 

@@ -6,8 +6,8 @@ use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 
 use super::rows::{self, integer, json, millis};
 use super::write::Tx;
+use crate::terms::Role;
 use crate::workspace::audit::{AuditEntry, AuditFilter, AuditRecord, AuditedService};
-use crate::workspace::domain::Role;
 use crate::workspace::store::{AuditQuery, StoreError};
 
 /// Most records that are deleted at once: the writer is to wait for milliseconds, not for a year of them.

@@ -5,8 +5,9 @@ use sqlx::SqlitePool;
 use super::audit;
 use super::rows::{self, millis};
 use super::write::Tx;
+use crate::terms::Role;
 use crate::workspace::audit::AuditRecord;
-use crate::workspace::domain::{Principal, Role};
+use crate::workspace::domain::Principal;
 use crate::workspace::store::{CredentialHash, PrincipalError, StoreError};
 
 pub(super) async fn create(

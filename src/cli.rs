@@ -6,6 +6,8 @@ mod client;
 mod config;
 mod connection;
 mod doctor;
+// Documents have the commands of the whole program.
+#[cfg(feature = "workspace")]
 #[cfg(test)]
 mod documents;
 mod exit;
@@ -16,13 +18,16 @@ mod output;
 mod policy;
 mod principal;
 mod render;
+#[cfg(feature = "workspace")]
 mod reset_owner;
 mod serve;
 mod service;
 mod signing_key;
 mod token;
+#[cfg(feature = "workspace")]
 mod up;
 mod wait;
+#[cfg(feature = "workspace")]
 mod workspace;
 
 use std::ffi::OsString;
@@ -81,8 +86,10 @@ impl GlobalArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run workspace and gate in one process, no configuration needed
+    #[cfg(feature = "workspace")]
     Up(up::UpArgs),
     /// Run a workspace: services, keys and tokens, and the policy feed
+    #[cfg(feature = "workspace")]
     Workspace(workspace::WorkspaceArgs),
     /// Run a gate: the ext_authz server that Envoy asks; or list those of a workspace
     Gate(gate::GateArgs),
@@ -140,11 +147,14 @@ pub fn main() -> ExitCode {
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { global, command } = cli;
     let outcome = match command {
+        #[cfg(feature = "workspace")]
         Command::Up(args) => up::run(&global, &args).map_err(CliError::from),
+        #[cfg(feature = "workspace")]
         Command::Workspace(args) => workspace::run(&global, args),
         Command::Gate(gate::GateArgs { command: Some(command), .. }) => remote(command.run()),
         Command::Gate(args) => gate::run(&global, &args).map_err(CliError::from),
         Command::Config(command) => config::run(&global, &command).map_err(CliError::from),
+        #[cfg(feature = "workspace")]
         Command::Principal(principal::PrincipalCommand::ResetOwner(args)) => {
             reset_owner::run(&global, &args).map_err(CliError::from)
         }

@@ -12,8 +12,10 @@ mod validate;
 pub use secrets::{DataDir, DataDirError, write_secret};
 pub use shape::{LogFormat, Retention, Shape, Time};
 pub use sources::{ENVIRONMENT_PREFIX, Sources};
-pub(crate) use validate::{DATABASE, is_base_url, pepper_file, policy_key_file, without_user};
-pub use validate::{Embedded, gate, log_and_shutdown, workspace, workspace_as_it_is, workspace_rehearsal};
+pub use validate::{
+    DATABASE, Embedded, gate, log_and_shutdown, workspace, workspace_as_it_is, workspace_rehearsal,
+};
+pub(crate) use validate::{is_base_url, pepper_file, policy_key_file, without_user};
 
 use std::collections::HashMap;
 use std::io;

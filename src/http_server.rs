@@ -54,12 +54,7 @@ pub async fn serve(listener: Listener, tls: Option<ServerTls>, router: Router, s
 }
 
 /// The same for HTTP/2 only.
-pub(crate) async fn serve_http2(
-    listener: &Listener,
-    tls: Option<ServerTls>,
-    router: &Router,
-    shutdown: &Shutdown,
-) {
+pub async fn serve_http2(listener: &Listener, tls: Option<ServerTls>, router: &Router, shutdown: &Shutdown) {
     serve_with(listener, tls, Versions::Http2, router, shutdown).await;
 }
 

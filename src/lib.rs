@@ -2,6 +2,9 @@
 //!
 //! Two roles in one binary. The [`gate`] decides, from memory, whether a caller may score; the [`workspace`] owns
 //! services, keys and tokens, and streams policy to the gates. What a decision is, is the `scoregate-authz` crate's.
+//!
+//! Without the feature `workspace` there is no such role, nor its code: what is left is a gate, and commands that need no
+//! more than a file or the REST.
 
 pub mod admin;
 mod backoff;
@@ -26,4 +29,5 @@ pub mod statement;
 pub mod telemetry;
 pub mod terms;
 pub mod tls;
+#[cfg(feature = "workspace")]
 pub mod workspace;

@@ -31,7 +31,8 @@ pub(super) fn run(global: &GlobalArgs, command: &ConfigCommand) -> Result<ExitCo
     let ConfigCommand::Check(args) = command;
     let loaded = load(global, |sources| sources)?;
     let workspace = config::workspace_rehearsal(&loaded.shape, &loaded.sources, &loaded.data_dir)?;
-    let embedded = (!args.gate).then(|| Embedded {
+    let is_by_itself = args.gate || cfg!(not(feature = "workspace"));
+    let embedded = (!is_by_itself).then(|| Embedded {
         credential: SecretString::default(),
         policy_key: workspace.policy_key.public(),
         pepper: workspace.pepper,

@@ -6,10 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::serve::ServeError;
-use crate::config::ConfigError;
 use crate::policy_file::FileError;
 use crate::render::RenderError;
-use crate::workspace::{BackupError, RestoreError};
 
 /// Exit codes, beside 0 for what was done and `clap`'s 2 for a wrong command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +50,9 @@ pub enum CliError {
     /// A long-running command.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// A backup was not made.
+    /// A backup was not made, or not restored.
     #[error(transparent)]
-    Backup(#[from] BackupError),
-    /// A backup was not restored.
-    #[error(transparent)]
-    Restore(#[from] RestoreError),
+    Backup(Box<dyn Error + Send + Sync>),
     /// The base URL cannot be one.
     #[error(
         "`{url}` is no URL of a workspace: write it as `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH` \
@@ -232,11 +227,6 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// Wrong configuration.
-    pub(super) fn config(error: ConfigError) -> Self {
-        Self::Serve(error.into())
-    }
-
     /// A failure that words say best.
     pub(super) fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into())
@@ -264,7 +254,6 @@ impl CliError {
             Self::Unfinished { source, .. } => source.exit(),
             Self::Serve(_)
             | Self::Backup(_)
-            | Self::Restore(_)
             | Self::ReadFile { .. }
             | Self::WriteFile { .. }
             | Self::Client(_)

@@ -8,8 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::GlobalArgs;
 use super::exit::CliError;
-use super::serve::{Addresses, GateFlags, Process, ServeArgs, ServeError, load, until_ready};
-use super::workspace::url_of;
+use super::serve::{Addresses, GateFlags, Process, ServeArgs, ServeError, load, until_ready, url_of};
 use crate::admin::{self, Health};
 use crate::config::{self, DataDir, GateConfig};
 use crate::gate::{self, Listeners};

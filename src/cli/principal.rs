@@ -8,6 +8,7 @@ use super::client::Content;
 use super::connection::ConnectionArgs;
 use super::exit::CliError;
 use super::output::{self, items, text};
+#[cfg(feature = "workspace")]
 use super::reset_owner::ResetOwnerArgs;
 use crate::terms::Role;
 
@@ -21,6 +22,7 @@ pub(super) enum PrincipalCommand {
     /// Delete a principal; its credential is refused from then on
     Delete(DeleteArgs),
     /// Replace the owner's credential, with access to the data directory
+    #[cfg(feature = "workspace")]
     ResetOwner(ResetOwnerArgs),
 }
 
@@ -34,6 +36,7 @@ impl PrincipalCommand {
             Self::Create(args) => args.run().await,
             Self::List(args) => args.run().await,
             Self::Delete(args) => args.run().await,
+            #[cfg(feature = "workspace")]
             Self::ResetOwner(_) => Err(CliError::failed("`reset-owner` is for the data directory only")),
         }
     }

@@ -14,6 +14,7 @@ use crate::admin::Health;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, ConfigError, ProcessConfig, Shape, Sources};
 use crate::fault;
+use crate::listen::ListenAddress;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
@@ -42,30 +43,6 @@ impl ServeArgs {
             .flag("--data-dir", "data_dir", self.data_dir.clone())
             .flag("--admin-listen", "admin.listen", self.admin_listen.clone())
             .flag("--insecure", "insecure", self.insecure.then_some(true))
-    }
-}
-
-/// Flags of commands that run a workspace.
-#[derive(Debug, Args)]
-pub(super) struct WorkspaceFlags {
-    /// Address of the workspace's REST [default: 127.0.0.1:8181]
-    #[arg(long, value_name = "ADDR")]
-    workspace_listen: Option<String>,
-    /// Address of the policy feed [default: 127.0.0.1:9193]
-    #[arg(long, value_name = "ADDR")]
-    feed_listen: Option<String>,
-    /// Public address of Envoy, from which scoring URIs are made
-    #[arg(long, value_name = "URL")]
-    scoring_base_url: Option<String>,
-}
-
-impl WorkspaceFlags {
-    /// Adds these flags to the sources of configuration.
-    pub(super) fn apply(&self, sources: Sources) -> Sources {
-        sources
-            .flag("--workspace-listen", "workspace.listen", self.workspace_listen.clone())
-            .flag("--feed-listen", "workspace.feed_listen", self.feed_listen.clone())
-            .flag("--scoring-base-url", "workspace.scoring_base_url", self.scoring_base_url.clone())
     }
 }
 
@@ -276,6 +253,15 @@ impl Addresses {
                 say(&format!("  {name:<10} {address}"));
             }
         }
+    }
+}
+
+/// The URL of a listener; that of a Unix socket serves to be shown only.
+pub(super) fn url_of(address: &ListenAddress, has_tls: bool) -> String {
+    match address {
+        ListenAddress::Tcp(address) if has_tls => format!("https://{address}"),
+        ListenAddress::Tcp(address) => format!("http://{address}"),
+        unix @ ListenAddress::Unix(_) => unix.to_string(),
     }
 }
 

@@ -9,10 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::GlobalArgs;
 use super::gate::{bind, start_gate, without_policy};
 use super::output::say;
-use super::serve::{
-    Addresses, GateFlags, Loaded, Process, ServeArgs, ServeError, WorkspaceFlags, load, until_ready,
-};
-use super::workspace::{RunningWorkspace, WorkspaceListeners, start_workspace};
+use super::serve::{Addresses, GateFlags, Loaded, Process, ServeArgs, ServeError, load, until_ready};
+use super::workspace::{RunningWorkspace, WorkspaceFlags, WorkspaceListeners, start_workspace};
 use crate::config::{self, DataDir, Embedded, Problem, WorkspaceConfig, write_secret};
 use crate::listen::{ListenAddress, Listener};
 use crate::workspace::{Origin, Role, Workspace, WorkspaceError};

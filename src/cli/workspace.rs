@@ -11,9 +11,9 @@ use secrecy::ExposeSecret;
 
 use super::GlobalArgs;
 use super::exit::CliError;
-use super::serve::{Addresses, Process, ServeArgs, ServeError, WorkspaceFlags, load, until_ready};
+use super::serve::{Addresses, Process, ServeArgs, ServeError, load, until_ready, url_of};
 use crate::admin::{self, Health};
-use crate::config::{self, DataDir, WorkspaceConfig, write_secret};
+use crate::config::{self, DataDir, Sources, WorkspaceConfig, write_secret};
 use crate::listen::{ListenAddress, Listener};
 use crate::workspace::http::{self, PublicUrls};
 use crate::workspace::{Workspace, WorkspaceError};
@@ -28,6 +28,30 @@ pub(super) struct WorkspaceArgs {
     serve: ServeArgs,
     #[command(flatten)]
     workspace: WorkspaceFlags,
+}
+
+/// Flags of commands that run a workspace.
+#[derive(Debug, Args)]
+pub(super) struct WorkspaceFlags {
+    /// Address of the workspace's REST [default: 127.0.0.1:8181]
+    #[arg(long, value_name = "ADDR")]
+    workspace_listen: Option<String>,
+    /// Address of the policy feed [default: 127.0.0.1:9193]
+    #[arg(long, value_name = "ADDR")]
+    feed_listen: Option<String>,
+    /// Public address of Envoy, from which scoring URIs are made
+    #[arg(long, value_name = "URL")]
+    scoring_base_url: Option<String>,
+}
+
+impl WorkspaceFlags {
+    /// Adds these flags to the sources of configuration.
+    pub(super) fn apply(&self, sources: Sources) -> Sources {
+        sources
+            .flag("--workspace-listen", "workspace.listen", self.workspace_listen.clone())
+            .flag("--feed-listen", "workspace.feed_listen", self.feed_listen.clone())
+            .flag("--scoring-base-url", "workspace.scoring_base_url", self.scoring_base_url.clone())
+    }
 }
 
 /// What is done with a workspace that this process does not run.
@@ -160,13 +184,4 @@ fn write_policy_key(config: &WorkspaceConfig) -> Result<(), ServeError> {
     tracing::info!(policy_key = public.id(), file = %path.display(), "gates need the public policy key");
     std::fs::write(&path, public.to_pem())
         .map_err(|source| ServeError::Io { what: format!("cannot write `{}`", path.display()), source })
-}
-
-/// The URL of a listener; that of a Unix socket serves to be shown only.
-pub(super) fn url_of(address: &ListenAddress, has_tls: bool) -> String {
-    match address {
-        ListenAddress::Tcp(address) if has_tls => format!("https://{address}"),
-        ListenAddress::Tcp(address) => format!("http://{address}"),
-        unix @ ListenAddress::Unix(_) => unix.to_string(),
-    }
 }

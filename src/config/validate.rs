@@ -26,7 +26,7 @@ use crate::statement::{PolicyKey, PolicyPublicKey, TrustedPolicyKeys};
 use crate::tls::ServerTls;
 
 /// Name of the workspace's database in its data directory.
-pub(crate) const DATABASE: &str = "workspace.db";
+pub const DATABASE: &str = "workspace.db";
 
 /// What every process has.
 ///

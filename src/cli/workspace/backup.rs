@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::exit::CliError;
 use crate::cli::output::say;
-use crate::cli::serve::load;
+use crate::cli::serve::{ServeError, load};
 use crate::cli::{GlobalArgs, on_runtime};
 use crate::clock::{Clock, SystemClock};
 use crate::config;
@@ -30,10 +30,11 @@ impl BackupArgs {
     /// Writes the backup.
     pub(in crate::cli) fn run(&self, global: &GlobalArgs) -> Result<ExitCode, CliError> {
         let loaded = load(global, |sources| sources.flag("--data-dir", "data_dir", self.data_dir.clone()));
-        let loaded = loaded.map_err(CliError::config)?;
+        let loaded = loaded.map_err(ServeError::from)?;
         let config = config::workspace_as_it_is(&loaded.shape, &loaded.sources, &loaded.data_dir);
-        let config = config.map_err(CliError::config)?;
-        let made = on_runtime(back_up(&config, &self.file, self.overwrite, SystemClock.now()))??;
+        let config = config.map_err(ServeError::from)?;
+        let made = on_runtime(back_up(&config, &self.file, self.overwrite, SystemClock.now()))?;
+        let made = made.map_err(|error| CliError::Backup(error.into()))?;
         say(&format!("backed up version {} to {} ({} bytes)", made.version, self.file.display(), made.bytes));
         say("master key, pepper and policy key are not in it: keep copies of them, and apart from it");
         Ok(ExitCode::SUCCESS)

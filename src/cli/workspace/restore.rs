@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::exit::CliError;
 use crate::cli::output::say;
-use crate::cli::serve::load;
+use crate::cli::serve::{ServeError, load};
 use crate::cli::{GlobalArgs, on_runtime};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, DataDir};
@@ -41,13 +41,15 @@ impl RestoreArgs {
     /// Restores.
     pub(in crate::cli) fn run(self, global: &GlobalArgs) -> Result<ExitCode, CliError> {
         let loaded = load(global, |sources| sources.flag("--data-dir", "data_dir", self.data_dir.clone()));
-        let loaded = loaded.map_err(CliError::config)?;
+        let loaded = loaded.map_err(ServeError::from)?;
         let config = config::workspace_as_it_is(&loaded.shape, &loaded.sources, &loaded.data_dir);
-        let config = config.map_err(CliError::config)?;
-        let _lock = DataDir::lock(&loaded.data_dir).map_err(|error| CliError::config(error.into()))?;
+        let config = config.map_err(ServeError::from)?;
+        let _lock =
+            DataDir::lock(&loaded.data_dir).map_err(config::ConfigError::from).map_err(ServeError::from)?;
         let Self { file, replace, keep_tokens, epoch_above, .. } = self;
         let restore = Restore { file, replace, keep_tokens, epoch_above };
-        let restored = on_runtime(restore.run(&config, SystemClock.now()))??;
+        let restored = on_runtime(restore.run(&config, SystemClock.now()))?;
+        let restored = restored.map_err(|error| CliError::Backup(error.into()))?;
         tell(&restored, keep_tokens);
         Ok(ExitCode::SUCCESS)
     }

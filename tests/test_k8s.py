@@ -264,7 +264,7 @@ class Configuration(unittest.TestCase):
     def test_commands_of_the_readme_are_the_programs(self) -> None:
         text = (ROOT / README).read_text().replace("\\\n", " ")
         commands = re.findall(r"(?m)^ +(?:kubectl exec .* -- )?scoregate ([a-z][^#\n`]*)", text)
-        self.assertGreaterEqual(len(commands), 4)
+        self.assertGreaterEqual(len(commands), 1)
         for command in [*commands, "apply --file-of-nobody x"]:
             done = subprocess.run([self.binary, *command.split()], env={"HOME": "/"}, cwd=ROOT, capture_output=True)
             # There is no workspace here: another failure is none of the command's.

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import manifests  # noqa: E402
+from harness import built  # noqa: E402
 from manifests import OVERLAYS, of_kind, one  # noqa: E402
 
 # The copy of an overlay that the pages of docs/install/ make, with what they put into it.
@@ -133,6 +134,28 @@ class Installing(unittest.TestCase):
         (self.folder / MINE / "envoy" / "aks-ingress.yaml").write_text("of: mine\n")
         [file] = [each for each in of_kind(self.rendered(), "ConfigMap") if "envoy.yaml" in each["data"]]
         self.assertEqual(file["data"]["envoy.yaml"], "of: mine\n")
+
+    def test_a_workspace_has_the_names_of_azures(self) -> None:
+        text = (ROOT / "docs" / "migrate-from-azureml-v1.md").read_text()
+        [patch] = re.findall(r"(?ms)^```yaml\n(.*?)^```", text)
+        for name in OVERLAYS:
+            self.copy_overlay(name)
+            folder = self.folder / MINE
+            (folder / "names.yaml").write_text(patch)
+            file = (folder / "kustomization.yaml").read_text()
+            beginning = "" if "\npatches:\n" in file else "\npatches:\n"
+            (folder / "kustomization.yaml").write_text(
+                (file + beginning).replace("\npatches:\n", "\npatches:\n- path: names.yaml\n")
+            )
+            workspace = one(self.rendered(), "StatefulSet", "workspace")["spec"]["template"]["spec"]
+            variables = {each["name"]: each["value"] for each in manifests.container(workspace, "workspace")["env"]}
+            self.assertIn("SCOREGATE_WORKSPACE", variables, "what was there stays")
+            ours = {name: value for name, value in variables.items() if name.startswith("SCOREGATE__")}
+            done = subprocess.run([built("dev"), "config", "check"], env=ours, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            for value in ours.values():
+                self.assertIn(value, done.stdout)
+            shutil.rmtree(folder)
 
     def test_the_shared_configmap_gets_the_revision(self) -> None:
         commands = re.findall(r"(?m)^ *(sed .*?) \|", (ROOT / "docs" / "install" / "istio-aks-addon.md").read_text())

@@ -1,7 +1,8 @@
 # docker build --tag scoregate:0.1.0 .                                    the whole program: workspace, gate, commands
 # docker build --tag scoregate-gate:0.1.0 --target scoregate-gate .       without the workspace's code
 #
-# As it is pulled: some 10 MB of the base, and 9 MB of the program (tests/test_k8s.py has a limit).
+# As it is pulled: some 10 MB of the base, and 9 MB of the program, or 7 without the workspace's code (tests/test_k8s.py has
+# a limit).
 #
 # Digests belong after the two tags (`docker buildx imagetools inspect IMAGE` shows them): a tag may be moved.
 

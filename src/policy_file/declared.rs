@@ -7,8 +7,7 @@ use scoregate_authz::{AuthMode, ComputeType, ServiceName};
 use super::FileError;
 use super::desired::all_documents;
 use super::places::ServicePlaces;
-use super::read::Spot;
-use super::service::{Common, ServicePlace, Unique};
+use super::service::{Common, Unique};
 
 /// A service and where it is.
 #[derive(Debug, Clone)]
@@ -34,9 +33,7 @@ pub(crate) fn declared(paths: &[PathBuf]) -> Result<Vec<DeclaredService>, FileEr
     let (mut services, mut unique) = (Vec::new(), Unique::default());
     for located in all_documents(paths)? {
         for (index, spanned) in located.document.services.iter().enumerate() {
-            let place = ServicePlace::new(&located.at, Spot::of(spanned), index);
-            let common = Common::read(&spanned.value, &place)?;
-            unique.add(&common, &place)?;
+            let (common, _) = unique.read(&located.at, index, spanned)?;
             services.push(common.into());
         }
     }

@@ -8,7 +8,7 @@ use scoregate_authz::{AuthMode, ComputeType, ServiceName};
 
 use super::FileError;
 use super::places::ServicePlaces;
-use super::read::{FileContent, Located, Spot, documents};
+use super::read::{FileContent, Located, documents};
 use super::service::{Common, ServicePlace, Unique};
 use super::shape;
 use crate::terms::{SCORING_URI_TAG, is_scoring_uri};
@@ -64,9 +64,7 @@ fn add_document(
         return Err(at.error(keys, "verificationKeys", OF_A_GATE));
     }
     for (index, spanned) in document.services.iter().enumerate() {
-        let place = ServicePlace::new(at, Spot::of(spanned), index);
-        let common = Common::read(&spanned.value, &place)?;
-        unique.add(&common, &place)?;
+        let (common, place) = unique.read(at, index, spanned)?;
         services.push(DesiredService::read(&spanned.value, common, place)?);
     }
     Ok(())

@@ -13,7 +13,7 @@ use serde_saphyr::Spanned;
 
 use self::key_set::KeySets;
 use super::FileError;
-use super::read::{FileContent, Located, Spot, documents};
+use super::read::{FileContent, Located, documents};
 use super::service::{Common, ServicePlace, Unique};
 use super::shape::{self, Text};
 use crate::count::counted;
@@ -135,9 +135,7 @@ impl Policy {
         let mut unique = Unique::default();
         let mut uids = HashMap::new();
         for (index, service) in document.services.iter().enumerate() {
-            let place = ServicePlace::new(at, Spot::of(service), index);
-            let common = Common::read(&service.value, &place)?;
-            unique.add(&common, &place)?;
+            let (common, place) = unique.read(at, index, service)?;
             refuse_what_gates_ignore(&service.value, &place)?;
             let uid = uid(&service.value, &common, &place)?;
             if let Some(other) = uids.insert(uid.clone(), common.name.clone()) {

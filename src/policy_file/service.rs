@@ -32,7 +32,7 @@ pub(crate) struct ServicePlace {
 }
 
 impl ServicePlace {
-    pub(super) fn new(at: &Reader, spot: Spot, index: usize) -> Self {
+    fn new(at: &Reader, spot: Spot, index: usize) -> Self {
         Self { at: at.clone(), spot, path: format!("services[{index}]") }
     }
 
@@ -55,7 +55,7 @@ impl std::fmt::Display for ServicePlace {
 }
 
 impl Common {
-    pub(super) fn read(service: &shape::Service, place: &ServicePlace) -> Result<Self, FileError> {
+    fn read(service: &shape::Service, place: &ServicePlace) -> Result<Self, FileError> {
         let wrong = |text: &Text, field: &str, rule: String| place.field(text, field, rule);
         let name: ServiceName =
             service.name.value.parse().map_err(|rule| wrong(&service.name, "name", format!("{rule}")))?;
@@ -121,7 +121,20 @@ pub(super) struct Unique {
 }
 
 impl Unique {
-    pub(super) fn add(&mut self, service: &Common, place: &ServicePlace) -> Result<(), FileError> {
+    /// Reads what is common of a service, and takes its name and its places.
+    pub(super) fn read(
+        &mut self,
+        at: &Reader,
+        index: usize,
+        service: &Spanned<shape::Service>,
+    ) -> Result<(Common, ServicePlace), FileError> {
+        let place = ServicePlace::new(at, Spot::of(service), index);
+        let common = Common::read(&service.value, &place)?;
+        self.add(&common, &place)?;
+        Ok((common, place))
+    }
+
+    fn add(&mut self, service: &Common, place: &ServicePlace) -> Result<(), FileError> {
         if let Some(other) = self.names.insert(service.name.clone(), place.clone()) {
             return Err(place.error(format!("the service `{}` is in {other} already", service.name)));
         }

@@ -259,8 +259,9 @@ pub(crate) fn istio(
     let route = |route: &Route<'_>| {
         json!({
             "service": route.service.as_str(),
-            // `prefix` alone would also match `/scored` for `/score`, which is another service's for the gate.
-            "exact": (route.way == Way::AsItIs).then_some(route.path),
+            // The gate has not been told of the route, and has to come to the same service by itself. `prefix: /score` would also
+            // match `/scored`, and without `exact` the prefix by itself would be left to a service above it.
+            "exact": (route.way != Way::Root).then_some(route.path),
             "below": route.below(),
             "is_cut": route.way == Way::Cut,
             "host": names.models.host(route.service.as_str()),

@@ -31,7 +31,8 @@ pub(super) enum Way {
     Root,
     /// Passes the path on as it is.
     AsItIs,
-    /// Takes the prefix away: it is the one that Azure ML's ingress took away, so that models answer at `/score`.
+    /// Takes the prefix away: it is the one that Azure ML's ingress took away, so that models answer at `/score`. The prefix by
+    /// itself is no scoring path: in a configuration of Envoy, whose routes name their service, it is not of this route.
     Cut,
 }
 

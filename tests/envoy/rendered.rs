@@ -1,6 +1,9 @@
 //! What `scoregate render envoy` writes, in a real Envoy.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+
+use serde_json::{Value, json};
 
 use crate::support::{
     Answer, Envoy, EnvoyOptions, Gate, Request, Scoregate, Seen, System, WorkspaceProcess, new_path,
@@ -13,7 +16,7 @@ services:
   - { name: root-of-a, authMode: disabled, hosts: [a.example], pathPrefixes: [/] }
   - { name: score, authMode: disabled, hosts: [a.example, b.example], pathPrefixes: [/score] }
   - { name: deep, authMode: disabled, hosts: [b.example, a.example], pathPrefixes: [/v1/models, /score/deep] }
-  - { name: azure, authMode: disabled, hosts: [b.example] }
+  - { name: azure, authMode: disabled, hosts: [b.example, a.example] }
 ";
 
 const HOSTS: [&str; 6] = ["a.example", "b.example", "B.Example", "b.example:8443", "a.example.", "c.example"];
@@ -49,14 +52,20 @@ fn gate(policy: &str, target: &'static str) -> Gate {
     Gate::with_arguments(arguments, &[("SCOREGATE__GATE__TARGET", target)])
 }
 
+/// An Envoy that routes everything to the model, whoever the gate decides for.
+fn any_route(gate: &Gate) -> Envoy {
+    let options = EnvoyOptions::new(&gate.check_address(), System::model());
+    Envoy::start(&options.edit("direct_response: { status: 404 }", "route: { cluster: model }"))
+}
+
 fn policy() -> PathBuf {
     let path = new_path("services.yaml");
     std::fs::write(&path, SERVICES).unwrap();
     path
 }
 
-fn rendered(arguments: &[&str]) -> String {
-    let output = Scoregate::run(&[&["render", "envoy"], arguments].concat(), &[]);
+fn rendered(proxy: &str, policy: &str) -> String {
+    let output = Scoregate::run(&["render", proxy, "-f", policy], &[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -75,14 +84,12 @@ fn a_route_is_of_the_service_that_a_gate_finds_by_host_and_path() {
     let policy = policy();
     let policy = policy.to_str().unwrap();
     let (by_route, by_place) = (gate(policy, "context_extensions"), gate(policy, "host_path"));
-    let written = rendered(&["-f", policy]);
+    let written = rendered("envoy", policy);
     let routed = Envoy::start(&EnvoyOptions {
         file: written,
         ..EnvoyOptions::new(&by_route.check_address(), System::model())
     });
-    let any = EnvoyOptions::new(&by_place.check_address(), System::model())
-        .edit("direct_response: { status: 404 }", "route: { cluster: model }");
-    let placed = Envoy::start(&any);
+    let placed = any_route(&by_place);
     let mut found = std::collections::BTreeMap::<_, usize>::new();
     for host in HOSTS {
         for path in PATHS {
@@ -95,6 +102,36 @@ fn a_route_is_of_the_service_that_a_gate_finds_by_host_and_path() {
     assert_eq!(found.len(), 5, "each service, and nobody: {found:?}");
 }
 
+/// Istio does not tell the gate which route it takes: who gets a request must be the one that the gate decides for. Routes are
+/// taken here as Envoy takes what Istio makes of a VirtualService: the first that matches.
+#[test]
+fn istio_takes_a_request_to_the_service_that_the_gate_decides_for() {
+    let policy = policy();
+    let policy = policy.to_str().unwrap();
+    let gate = gate(policy, "host_path");
+    let placed = any_route(&gate);
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered("istio", policy)).unwrap();
+    let matches = |rule: &Value, path: &str| match (&rule["uri"]["exact"], &rule["uri"]["prefix"]) {
+        (Value::String(exact), _) => path == exact,
+        (_, Value::String(prefix)) => path.starts_with(prefix),
+        _ => panic!("{rule}"),
+    };
+    let mut found = BTreeSet::new();
+    for host in ["a.example", "b.example"] {
+        let object = objects.iter().find(|object| object["spec"]["hosts"] == json!([host])).unwrap();
+        let routes = object["spec"]["http"].as_array().unwrap();
+        for path in PATHS.iter().chain(&["/api/v1/service/azure", "/api/v1/service"]) {
+            let (plain, _) = path.split_once('?').unwrap_or((path, ""));
+            let is_taken =
+                |route: &&Value| route["match"].as_array().unwrap().iter().any(|rule| matches(rule, plain));
+            let taken = routes.iter().find(is_taken).map(|route| route["name"].as_str().unwrap().to_owned());
+            assert_eq!(taken, service(&Request::get(path).host(host).send(placed.address)), "{host}{path}");
+            found.insert(taken);
+        }
+    }
+    assert_eq!(found.len(), 5, "each service, and nobody: {found:?}");
+}
+
 /// As Azure ML's ingress did: a model answers at `/score`.
 #[test]
 fn the_prefix_of_azure_is_cut_off_and_no_other() {
@@ -102,7 +139,7 @@ fn the_prefix_of_azure_is_cut_off_and_no_other() {
     let policy = policy.to_str().unwrap();
     let gate = gate(policy, "context_extensions");
     let options = EnvoyOptions::new(&gate.check_address(), System::model());
-    let envoy = Envoy::start(&EnvoyOptions { file: rendered(&["-f", policy]), ..options });
+    let envoy = Envoy::start(&EnvoyOptions { file: rendered("envoy", policy), ..options });
     for (path, expected) in [
         ("/api/v1/service/azure/score", "/score"),
         ("/api/v1/service/azure/score?x=1", "/score?x=1"),

@@ -1,5 +1,6 @@
-# Rust and Python 3 are enough for everything here but `make load` and `make test-ingress`, which want Go too, and the latter
-# kubectl. Other programs are installed, pinned, under the git-ignored .parts/ by tools/parts.py.
+# Rust and Python 3 are enough for everything here but `make test` and `make test-ingress`, which want kubectl, and `make load`
+# and `make test-ingress`, which want Go. Other programs are installed, pinned, under the git-ignored .parts/ by
+# tools/parts.py.
 
 PYTHON ?= python3
 PARTS = $(PYTHON) tools/parts.py

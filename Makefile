@@ -1,6 +1,5 @@
-# Rust and Python 3 are enough for everything here but `make test` and `make test-ingress`, which want kubectl, and `make load`
-# and `make test-ingress`, which want Go. Other programs are installed, pinned, under the git-ignored .parts/ by
-# tools/parts.py.
+# Rust and Python 3 are enough for everything here but `make load` and `make test-ingress`, which want Go. Other programs are
+# installed, pinned, under the git-ignored .parts/ by tools/parts.py.
 
 PYTHON ?= python3
 PARTS = $(PYTHON) tools/parts.py
@@ -19,7 +18,7 @@ demo: ## Score a model through a real Envoy; DEMO_EXIT=1 ends by itself, otherwi
 	$(PYTHON) demo/demo.py
 
 test: ## Run every test; ends with `N passed, N failed`
-	$(PARTS) envoy model-server azureml-core azure-ai-ml prometheus
+	$(PARTS) envoy model-server azureml-core azure-ai-ml prometheus kubectl
 	$(PYTHON) tests/run.py
 
 test-long: ## Run the tests that take minutes
@@ -27,7 +26,7 @@ test-long: ## Run the tests that take minutes
 	$(PYTHON) tests/long/main.py
 
 test-ingress: ## Try k8s/ at real control planes: Kubernetes, Istio, Envoy Gateway; the first run builds them, half an hour
-	$(PARTS) envoy etcd kubernetes istio envoy-gateway
+	$(PARTS) envoy kubectl etcd kubernetes istio envoy-gateway
 	$(PYTHON) tests/ingress/main.py
 
 load: ## Measure checks per second and latency with ghz (see load/README.md)

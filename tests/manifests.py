@@ -7,6 +7,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from harness import ROOT
@@ -23,9 +24,10 @@ INJECTED = "istio-proxy"
 WORKLOADS = {"Deployment", "StatefulSet"}
 
 
-def rendered(folder: str) -> list[Object]:
-    """What `kubectl kustomize` makes of a folder of k8s/."""
-    done = subprocess.run(["kubectl", "kustomize", ROOT / "k8s" / folder], capture_output=True, text=True)
+def rendered(folder: str | Path) -> list[Object]:
+    """What `kubectl kustomize` makes of a folder of k8s/, or of one elsewhere."""
+    command = [program("kubectl", "kubectl"), "kustomize", ROOT / "k8s" / folder]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"kubectl kustomize k8s/{folder}: {done.stderr}"
     return read(done.stdout)
 

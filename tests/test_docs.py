@@ -115,7 +115,7 @@ class Installing(unittest.TestCase):
         return self.rendered()
 
     def rendered(self) -> list[manifests.Object]:
-        return manifests.read(self.run_script(f"kubectl kustomize {MINE}"))
+        return manifests.rendered(self.folder / MINE)
 
     def test_a_copy_of_each_overlay_is_the_overlay_with_other_images(self) -> None:
         for name in OVERLAYS:

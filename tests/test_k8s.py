@@ -8,7 +8,6 @@ import gzip
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import manifests  # noqa: E402
 from harness import built  # noqa: E402
 from manifests import BASES, OVERLAYS, Object, container, of_kind, one, pods  # noqa: E402
+from parts import program  # noqa: E402
 from readme import blocks  # noqa: E402
 
 README = "k8s/README.md"
@@ -347,7 +347,7 @@ def make_secrets(folder: Path) -> dict[str, dict[str, bytes]]:
     """Runs the commands of README.md as they are, with a kubectl that only says what it would create; returns the Secrets
     with what is in them."""
     script, _ = blocks("Secrets", "sh", README)
-    real = shutil.which("kubectl")
+    real = program("kubectl", "kubectl")
     programs, log = folder / "bin", folder / "created"
     programs.mkdir()
     kubectl = programs / "kubectl"

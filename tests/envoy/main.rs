@@ -27,6 +27,7 @@ mod policy_keys;
 mod rate_limit;
 mod recovery;
 mod rendered;
+mod rolling;
 mod seeing;
 mod signing_keys;
 mod support;

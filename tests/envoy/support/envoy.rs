@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Gate, Process, Request, new_path, wait_for, wait_until};
+use super::{Endpoints, Gate, Process, Request, new_path, wait_for, wait_until};
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.parts/envoy/bin/envoy");
 const SIDECAR: &str = include_str!("../../../envoy/sidecar.yaml");
+const SEVERAL_GATES: &str = include_str!("../../../envoy/parts/several-gates.yaml");
+/// How the cluster of the gates begins in it.
+const STATIC_CLUSTER: &str = "  - name: scoregate\n    type: STATIC\n";
 
 /// What differs from the shipped configuration.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub(crate) struct EnvoyOptions {
     pub(crate) raw_headers: bool,
     /// As if nobody had thought of the filter.
     pub(crate) no_filter: bool,
+    /// Its threads, of which each has connections of its own.
+    pub(crate) workers: u32,
     /// Texts in the configuration and what stands in their places.
     pub(crate) edits: Vec<(&'static str, &'static str)>,
 }
@@ -35,20 +40,24 @@ impl EnvoyOptions {
     pub(crate) fn new(gate: &str, model: SocketAddr) -> Self {
         let gates = vec![gate.to_owned()];
         let (services, edits) = (Vec::new(), Vec::new());
-        Self { file: SIDECAR.to_owned(), gates, model, services, raw_headers: true, no_filter: false, edits }
+        let (raw_headers, no_filter, workers) = (true, false, 1);
+        Self { file: SIDECAR.to_owned(), gates, model, services, raw_headers, no_filter, workers, edits }
     }
 
     /// With these gates, of which each is asked whether it serves, and left out while it does not.
     pub(crate) fn watching(gates: &[Gate], model: SocketAddr) -> Self {
-        // Without the merge window, workers would hear of a second change of health within a second only after it.
-        let (cluster, watched) = (
-            "  - name: scoregate\n    type: STATIC\n",
-            "  - name: scoregate\n    type: STATIC\n    common_lb_config: { update_merge_window: 0s }\n    \
-             health_checks:\n    - { timeout: 1s, interval: 0.1s, no_traffic_interval: 0.1s, \
-             unhealthy_threshold: 1, healthy_threshold: 1, grpc_health_check: {} }\n",
-        );
-        let options = Self::new("", model).edit(cluster, watched);
+        let part = &SEVERAL_GATES[SEVERAL_GATES.find("    common_lb_config:").unwrap()..];
+        let watched = format!("{STATIC_CLUSTER}{}", part.replace("interval: 1s", "interval: 0.1s"));
+        let options = Self::new("", model).edit(STATIC_CLUSTER, watched.leak());
         Self { gates: gates.iter().map(Gate::check_address).collect(), ..options }
+    }
+
+    /// With the gates that a file names, which changes while Envoy runs.
+    pub(crate) fn following(endpoints: &Endpoints, model: SocketAddr) -> Self {
+        let options = Self::new("127.0.0.1:1", model);
+        let assignment = options.file.rfind("    load_assignment:").unwrap();
+        let file = options.file[..assignment].replace(STATIC_CLUSTER, &endpoints.cluster());
+        Self { file, gates: Vec::new(), ..options }
     }
 
     pub(crate) fn edit(mut self, from: &'static str, to: &'static str) -> Self {
@@ -66,8 +75,10 @@ impl EnvoyOptions {
         if marks(&self.file).any(|mark| mark == "ready") {
             replace_address(&mut config, "ready", "127.0.0.1:0");
         }
-        replace_address(&mut config, "gate", &self.gates[0]);
-        for gate in &self.gates[1..] {
+        if let Some(gate) = self.gates.first() {
+            replace_address(&mut config, "gate", gate);
+        }
+        for gate in self.gates.iter().skip(1) {
             config.push_str(&format!("        - endpoint:\n            address: {}\n", envoy_address(gate)));
         }
         if !self.raw_headers {
@@ -105,7 +116,7 @@ fn replace_address(config: &mut String, mark: &str, address: &str) {
     replace(config, &line, &format!("{key}address: {}{mark}", envoy_address(address)));
 }
 
-fn envoy_address(address: &str) -> String {
+pub(super) fn envoy_address(address: &str) -> String {
     match address.strip_prefix("unix:") {
         Some(path) => format!("{{ pipe: {{ path: {path} }} }}"),
         None => {
@@ -154,12 +165,15 @@ impl Envoy {
         let (config, admin) = (new_path("envoy.yaml"), new_path("envoy-admin"));
         std::fs::write(&config, options.config()).unwrap();
         let (config, admin_path) = (config.to_str().unwrap(), admin.to_str().unwrap());
-        let files = ["-c", config, "--admin-address-path", admin_path];
+        let workers = options.workers.to_string();
+        let files = ["-c", config, "--admin-address-path", admin_path, "--concurrency", &workers];
+        // Without a name it cannot follow anything.
+        let name = ["--service-node", "envoy", "--service-cluster", "tests"];
         // With hot restart, Envoy ends when the thread that started it ends, and a test's thread does.
-        let others =
-            ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "--drain-time-s", "1"];
+        let others = ["--disable-hot-restart", "--log-level", "warning", "--drain-time-s", "1"];
         let flush = ["--file-flush-interval-msec", "10"];
-        let mut process = Process::start("envoy", program, files.iter().chain(&others).chain(&flush), &[]);
+        let arguments = [&files[..], &name, &others, &flush].concat();
+        let mut process = Process::start("envoy", program, arguments, &[]);
         let admin = process.wait_ready(|| std::fs::read_to_string(&admin).ok()?.trim().parse().ok());
         let address = process.wait_ready(|| listening(admin));
         Self { process, admin, address }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Connection, Request};
 
-const CALLERS: u32 = 4;
+const CALLERS: u32 = 12;
 
 /// Callers that send one request after the other, each on a connection that it keeps.
 pub(crate) struct Load {

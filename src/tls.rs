@@ -237,6 +237,18 @@ impl ServerTls {
         Some(format!("the certificate in `{}` {problem}", self.files.certificate.display()))
     }
 
+    /// When the certificate in use expires.
+    #[must_use]
+    pub fn expires(&self) -> Option<UnixTime> {
+        let after_all = pki_types::UnixTime::since_unix_epoch(Duration::MAX);
+        match verify_by_nobody(&self.current.load().certificate, after_all) {
+            Some(CertificateError::ExpiredContext { not_after, .. }) => {
+                Some(UnixTime::from_secs(not_after.as_secs()))
+            }
+            _ => None,
+        }
+    }
+
     /// Follows changes of the files until the shutdown stops, and tells when the certificate is not for this time.
     ///
     /// Two files are never replaced at one instant: what does not fit is logged once, and looked at again.
@@ -388,19 +400,25 @@ fn parse_authority(path: &Path, text: &[u8]) -> Result<RootCertStore, TlsError> 
     if roots.is_empty() { Err(authority_error(path, "holds no certificate in PEM")) } else { Ok(roots) }
 }
 
-/// rustls has no way to ask a certificate for its times. But where nobody is trusted, they are what a verification looks
-/// at before the issuer.
 fn untimely(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<String> {
-    let parsed = ParsedCertificate::try_from(certificate).ok()?;
-    let now = pki_types::UnixTime::since_unix_epoch(now);
-    let nobody = RootCertStore::empty();
-    match verify_server_cert_signed_by_trust_anchor(&parsed, &nobody, &[], now, &[]).err()? {
-        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+    match verify_by_nobody(certificate, pki_types::UnixTime::since_unix_epoch(now))? {
+        CertificateError::ExpiredContext { not_after, .. } => {
             Some(format!("expired at {}", shown(not_after)))
         }
-        rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
+        CertificateError::NotValidYetContext { not_before, .. } => {
             Some(format!("is not valid before {}", shown(not_before)))
         }
+        _ => None,
+    }
+}
+
+/// What is wrong with a certificate at this time. rustls has no way to ask for its times; but where nobody is trusted, they
+/// are what a verification looks at before the issuer.
+fn verify_by_nobody(certificate: &CertificateDer<'_>, now: pki_types::UnixTime) -> Option<CertificateError> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    let nobody = RootCertStore::empty();
+    match verify_server_cert_signed_by_trust_anchor(&parsed, &nobody, &[], now, &[]).err()? {
+        rustls::Error::InvalidCertificate(problem) => Some(problem),
         _ => None,
     }
 }
@@ -512,6 +530,8 @@ mod tests {
         let expected = expected.map(|problem| format!("the certificate in `{}` {problem}", path.display()));
         assert_eq!(tls.untimely(now), expected);
         assert_eq!(ServerTls::load(place.files(), None).unwrap().untimely(now), expected);
+        let expires: Timestamp = "2031-01-01T00:00:00Z".parse().unwrap();
+        assert_eq!(tls.expires(), Some(UnixTime::from_secs(expires.as_second().try_into().unwrap())));
     }
 
     #[test]

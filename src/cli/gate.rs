@@ -148,6 +148,9 @@ pub(super) async fn start_gate(
 ) -> Result<RunningGate, ServeError> {
     let Process { shutdown, metrics, clock } = process.clone();
     let admin_tls = config.admin_tls.clone();
+    metrics.add_certificate("admin", admin_tls.as_ref());
+    metrics.add_certificate("ext_authz", config.tls.as_ref());
+    metrics.add_certificate("peers", config.peer_tls.as_ref());
     let peers_tls = config.peer_tls.is_some();
     let addresses = listeners.check_ports.iter().map(|listener| listener.address().to_string()).collect();
     let peers = listeners

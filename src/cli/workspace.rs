@@ -84,6 +84,7 @@ fn serve(global: &GlobalArgs, args: &WorkspaceArgs) -> Result<ExitCode, ServeErr
         let workspace = start_workspace(&config, listeners, &process).await?;
         let addresses =
             Addresses { admin: url_of(admin.address(), config.admin_tls.is_some()), ..workspace.addresses() };
+        process.metrics.add_certificate("admin", config.admin_tls.as_ref());
         let routes = admin::router(workspace.health.clone(), process.metrics.clone());
         process.shutdown.spawn(admin::serve(
             admin,
@@ -157,6 +158,8 @@ pub(super) async fn start_workspace(
     let discovery = urls.discovery(workspace.id());
     let router = http::router(workspace.clone(), urls);
     let feed_address = feed.address().clone();
+    process.metrics.add_certificate("workspace", config.tls.as_ref());
+    process.metrics.add_certificate("feed", config.feed_tls.as_ref());
     let shutdown = process.shutdown.clone();
     process.shutdown.spawn(http::serve(rest, config.tls.clone(), router, shutdown.clone()));
     process.shutdown.spawn({

@@ -50,7 +50,7 @@ fn t130_metrics_are_there_and_no_label_comes_from_input() {
         assert!(!text.contains(secret), "{secret}");
     }
     let names: BTreeSet<_> = labels(&text).into_iter().map(|(name, _)| name).collect();
-    let known = ["credential", "le", "mode", "outcome", "reason", "state"];
+    let known = ["credential", "le", "listener", "mode", "outcome", "reason", "state"];
     assert!(names.iter().all(|name| known.contains(&name.as_str())), "{names:?}");
 }
 

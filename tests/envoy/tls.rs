@@ -179,6 +179,24 @@ fn client_ca_is_followed_and_a_bad_one_leaves_the_old_in_use() {
 }
 
 #[test]
+fn metrics_tell_when_the_certificate_in_use_expires() {
+    let authority = Authority::new();
+    let served = authority.identity_in(&["gate.scoregate"], 1975..2100);
+    let workspace = WorkspaceProcess::start(&[]);
+    let gate = Gate::start_with(&workspace, "gate-1", &server_tls!("GATE__TLS", served, authority, ENVOY));
+    let expires = |listener: &str| {
+        let series = "scoregate_certificate_expiry_timestamp_seconds";
+        gate.scoregate.metric(&format!("{series}{{listener=\"{listener}\"}}"))
+    };
+    assert_eq!(expires("ext_authz"), 4_102_444_800.0);
+    assert!(expires("admin").is_nan(), "it has no TLS");
+    let renewed = authority.identity_in(&["gate.scoregate"], 1975..2200);
+    std::fs::copy(renewed.certificate, served.certificate).unwrap();
+    std::fs::copy(renewed.key, served.key).unwrap();
+    wait_until("the renewed one", || expires("ext_authz") == 7_258_118_400.0);
+}
+
+#[test]
 fn t116_feed_over_tls_is_for_gates_with_a_certificate_or_a_credential() {
     let authority = Authority::new();
     let own = authority.identity(&["127.0.0.1"]);

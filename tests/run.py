@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-from harness import binary_of  # noqa: E402
+from harness import built_for_tests  # noqa: E402
 from parts import PartError, program  # noqa: E402
 from threats import gaps  # noqa: E402
 
@@ -126,9 +126,7 @@ def envoy_files(tally: Tally) -> None:
 
 def demo(tally: Tally) -> None:
     title("make demo DEMO_EXIT=1")
-    # That of the tests: without their dependencies' features, most of it would be compiled a second time.
-    binary = binary_of("test", "--workspace", "--no-run")
-    command = [sys.executable, ROOT / "demo" / "demo.py", "--binary", binary]
+    command = [sys.executable, ROOT / "demo" / "demo.py", "--binary", built_for_tests()]
     done = subprocess.run(command, env=os.environ | {"DEMO_EXIT": "1"})
     tally.check("demo", f"exit status {done.returncode}" if done.returncode else None)
 

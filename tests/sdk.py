@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from certificates import make_certificate
-from harness import Processes, built, ended_by_signals
+from harness import Processes, built_for_tests, ended_by_signals
 from system import Certificate, System
 from user import become_new_user
 
@@ -125,7 +125,7 @@ def run(folder: Path, suites: list[unittest.TestSuite]) -> int:
 def main(tests: Path, wanted: list[str]) -> int:
     """Runs the tests of a folder, those with a wanted part in their names; its module `rig` has a class `Rig`, which is
     made of a started system."""
-    scoregate = built("dev")
+    scoregate = built_for_tests()
     with tempfile.TemporaryDirectory(prefix=f"scoregate-{tests.name}-") as name, ended_by_signals():
         folder = Path(name)
         become_new_user(folder)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import manifests  # noqa: E402
-from harness import built  # noqa: E402
+from harness import built_for_tests  # noqa: E402
 from manifests import OVERLAYS, of_kind, one  # noqa: E402
 
 # The copy of an overlay that the pages of docs/install/ make, with what they put into it.
@@ -151,7 +151,7 @@ class Installing(unittest.TestCase):
             variables = {each["name"]: each["value"] for each in manifests.container(workspace, "workspace")["env"]}
             self.assertIn("SCOREGATE_WORKSPACE", variables, "what was there stays")
             ours = {name: value for name, value in variables.items() if name.startswith("SCOREGATE__")}
-            done = subprocess.run([built("dev"), "config", "check"], env=ours, capture_output=True, text=True)
+            done = subprocess.run([built_for_tests(), "config", "check"], env=ours, capture_output=True, text=True)
             self.assertEqual(done.returncode, 0, done.stderr)
             for value in ours.values():
                 self.assertIn(value, done.stdout)

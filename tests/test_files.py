@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-from harness import Processes, built, request  # noqa: E402
+from harness import Processes, built_for_tests, request  # noqa: E402
 from readme import blocks  # noqa: E402
 
 
@@ -23,7 +23,7 @@ class Files(unittest.TestCase):
     def setUp(self) -> None:
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory(prefix="scoregate-readme-")))
         self.processes = self.enterContext(Processes(self.folder))
-        self.env = {"PATH": f"{built('dev').parent}:{os.environ['PATH']}"}
+        self.env = {"PATH": f"{built_for_tests().parent}:{os.environ['PATH']}"}
         for key in ("ADMIN__LISTEN", "GATE__EXT_AUTHZ_LISTEN", "WORKSPACE__LISTEN", "WORKSPACE__FEED_LISTEN"):
             self.env[f"SCOREGATE__{key}"] = "127.0.0.1:0"
 

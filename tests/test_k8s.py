@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import manifests  # noqa: E402
-from harness import built  # noqa: E402
+from harness import built_for_tests  # noqa: E402
 from manifests import BASES, OVERLAYS, Object, container, of_kind, one, pods  # noqa: E402
 from parts import program  # noqa: E402
 from readme import blocks  # noqa: E402
@@ -210,7 +210,7 @@ class Configuration(unittest.TestCase):
     def setUpClass(cls) -> None:
         cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory(prefix="scoregate-k8s-")))
         cls.made = make_secrets(cls.folder)
-        cls.binary = built("dev")
+        cls.binary = built_for_tests()
 
     def test_secrets_are_those_that_the_readme_makes(self) -> None:
         by_hand = {"ingress-tls", "gate-client-tls", "monitoring-tls"}
@@ -295,7 +295,7 @@ class Image(unittest.TestCase):
         and no test should wait for it to be built."""
         with tempfile.TemporaryDirectory() as folder:
             stripped = Path(folder, "scoregate")
-            subprocess.run(["strip", "-o", stripped, built("dev")], check=True)
+            subprocess.run(["strip", "-o", stripped, built_for_tests()], check=True)
             size = len(gzip.compress(stripped.read_bytes(), 9))
             self.assertLess(size, PROGRAM_BUDGET)
             needed = subprocess.run(["readelf", "--dynamic", stripped], check=True, capture_output=True, text=True).stdout

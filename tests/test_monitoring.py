@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import manifests  # noqa: E402
-from harness import Process, Processes, answers, built, free_port, read_json, request, wait_until  # noqa: E402
+from harness import Process, Processes, answers, built_for_tests, free_port, read_json, request, wait_until  # noqa: E402
 from parts import program  # noqa: E402
 from readme import blocks  # noqa: E402
 from system import System  # noqa: E402
@@ -126,7 +126,7 @@ class Live(unittest.TestCase):
     def setUpClass(cls) -> None:
         folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory(prefix="scoregate-monitoring-")))
         processes = cls.enterClassContext(Processes(folder))
-        system = System(processes, folder, built("dev"), services=["open-model"])
+        system = System(processes, folder, built_for_tests(), services=["open-model"])
         system.start()
         calls = prepared(system)
         with_file = start_gate_with_file(system)

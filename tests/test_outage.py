@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-from harness import Answer, Processes, answers, built, read_json, request, wait_until  # noqa: E402
+from harness import Answer, Processes, answers, built_for_tests, read_json, request, wait_until  # noqa: E402
 from system import System  # noqa: E402
 
 SECONDS = float(os.environ.get("SCOREGATE_OUTAGE_SECONDS", "3"))
@@ -75,7 +75,7 @@ class Clients:
 class DatabaseOutage(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        cls.scoregate = built("dev")
+        cls.scoregate = built_for_tests()
 
     def setUp(self) -> None:
         folder = Path(self.enterContext(tempfile.TemporaryDirectory(prefix="scoregate-outage-")))
@@ -192,7 +192,7 @@ class DatabaseOutageOfBothRoles(unittest.TestCase):
         listeners = ("--workspace-listen", "--feed-listen", "--admin-listen", "--ext-authz-listen")
         up = processes.start(
             "up",
-            *(built("dev"), "up", "--data-dir", data, "--addresses-file", ready),
+            *(built_for_tests(), "up", "--data-dir", data, "--addresses-file", ready),
             *(part for flag in listeners for part in (flag, "127.0.0.1:0")),
         )
         url = processes.wait("`up`", lambda: read_json(ready), up)["admin"] + "/readyz"

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-from harness import Processes, answers, built, free_port, request, wait_until  # noqa: E402
+from harness import Processes, answers, built_for_tests, free_port, request, wait_until  # noqa: E402
 from readme import blocks  # noqa: E402
 
 # Where README.md says that things listen, or where they do unless told, and the key of the latter.
@@ -32,7 +32,7 @@ class RolesApart(unittest.TestCase):
         # Both are given all of them: a port that both roles take is to show here.
         env = {f"SCOREGATE__{key}": ports[address] for address, key in PORTS.items() if key}
         env["SCOREGATE_WORKSPACE"] = f"http://{ports['127.0.0.1:8181']}"
-        env["PATH"] = f"{built('dev').parent}:{os.environ['PATH']}"
+        env["PATH"] = f"{built_for_tests().parent}:{os.environ['PATH']}"
         workspace, gate = blocks("Running the roles apart", "sh")
 
         def start(name: str, text: str, admin: str) -> str:

@@ -213,6 +213,13 @@ def built(profile: str) -> Path:
     return binary_of("build", "--bin", "scoregate", "--profile", profile)
 
 
+def built_for_tests() -> Path:
+    """The same as `cargo test` has it: tests' dependencies add features to those of the binary, and without them most of it
+    would be compiled a second time."""
+    # Any one that needs the binary.
+    return binary_of("test", "--workspace", "--test", "config", "--no-run")
+
+
 def binary_of(*command: str) -> Path:
     """Runs a command of cargo that builds the binary, and returns its path, wherever cargo's target folder is."""
     cargo = ["cargo", *command, "--message-format", "json-render-diagnostics"]

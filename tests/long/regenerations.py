@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests"), str(ROOT / "tests" / "sdk_v1")]
 
-from harness import Process, Processes, built, ended_by_signals, free_port, wait_until  # noqa: E402
+from harness import Process, Processes, built_for_tests, ended_by_signals, free_port, wait_until  # noqa: E402
 from load import Calls, Load  # noqa: E402
 from relay import Relay  # noqa: E402
 from run import Tally  # noqa: E402
@@ -245,7 +245,7 @@ def stopped(process: Process) -> Iterator[None]:
 
 
 def run(folder: Path, runs: int) -> Tally:
-    scoregate, tally = built("dev"), Tally()
+    scoregate, tally = built_for_tests(), Tally()
     become_new_user(folder)
     # The SDK reads its user's settings when it is imported.
     from azureml.core.webservice import Webservice

@@ -289,6 +289,43 @@ class Configuration(unittest.TestCase):
         return done.stderr if done.returncode or "warning" in done.stderr else ""
 
 
+class Restore(unittest.TestCase):
+    """README.md's commands, with a kubectl that has a StatefulSet and takes what comes."""
+
+    def setUp(self) -> None:
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.workspace = one(manifests.rendered("base/workspace"), "StatefulSet", "workspace")
+        (folder / "found").write_text(json.dumps(self.workspace))
+        kubectl = folder / "kubectl"
+        kubectl.write_text(
+            '#!/bin/sh\ncd "${0%/*}"\necho "$@" >> calls\ncase $1 in get) cat found;; apply) cat > applied;; esac\n'
+        )
+        kubectl.chmod(0o755)
+        (script,) = blocks("Restore", "sh", README)
+        subprocess.run(["sh", "-euc", script], check=True, env={"PATH": f"{folder}:{os.environ['PATH']}"})
+        self.calls = [line.split()[0] for line in (folder / "calls").read_text().splitlines()]
+        self.pod = json.loads((folder / "applied").read_text())
+
+    def test_workspace_is_stopped_meanwhile(self) -> None:
+        self.assertEqual(self.calls, ["scale", "wait", "get", "apply", "wait", "logs", "delete", "scale"])
+
+    def test_pod_is_the_workspaces_with_its_volume_and_ends(self) -> None:
+        spec, template = self.pod["spec"], self.workspace["spec"]["template"]["spec"]
+        self.assertEqual(spec["restartPolicy"], "Never")
+        self.assertEqual(spec["securityContext"], template["securityContext"])
+        [restore], [workspace] = spec["containers"], template["containers"]
+        for kept in ("image", "securityContext", "volumeMounts", "env", "resources"):
+            self.assertEqual(restore[kept], workspace[kept])
+        self.assertEqual({each["name"] for each in restore["volumeMounts"]}, {each["name"] for each in spec["volumes"]})
+        [claim] = [each["persistentVolumeClaim"]["claimName"] for each in spec["volumes"] if each["name"] == "data"]
+        [made] = self.workspace["spec"]["volumeClaimTemplates"]
+        self.assertEqual(claim, f"{made['metadata']['name']}-{self.workspace['metadata']['name']}-0")
+
+    def test_program_knows_the_command(self) -> None:
+        [restore] = self.pod["spec"]["containers"]
+        subprocess.run([built_for_tests(), *restore["args"], "--help"], check=True, stdout=subprocess.DEVNULL)
+
+
 class Image(unittest.TestCase):
     def test_program_is_small_and_needs_the_c_library_only(self) -> None:
         """Of the unoptimised program without its symbols, for the optimised one is smaller (11.9 and 9.3 MB were measured),

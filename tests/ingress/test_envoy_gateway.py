@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -82,6 +80,97 @@ class EnvoyGateway(callers.Callers):
             with self.subTest(kind, name=about["name"]):
                 found = list(conditions(self.cluster.read(kind, about["name"], about.get("namespace", NAMESPACE))["status"]))
                 self.assertIn("Accepted", {condition.type for condition in found})
-                # Whether there are pods of Envoy, of which there are none here.
-                about_pods = lambda it: (kind, it.type, it.reason) == ("Gateway", "Programmed", "x")  # noqa: E731
-                self.assertEqual([it for it in found if it.status != "True" and not about_pods(it)], [])
+                # It is about the Service of Envoy's pods, which are a process here.
+                known = {("Programmed", "AddressNotAssigned")} if kind == "Gateway" else set()
+                self.assertEqual([it for it in found if it.status != "True" and (it.type, it.reason) not in known], [])
+
+    def test_what_is_emitted_is_the_golden_file(self) -> None:
+        golden.compare("envoy-gateway", golden.emitted(self.gateway.admin(), PORT))
+
+    def test_routes_say_the_service_and_nothing_else_does(self) -> None:
+        """What a request's host and path would say is something else here."""
+        for host, path, named in (
+            (RANKING, "/api/v1/service/ranking/also", FORECAST),
+            (FORECAST, "/api/v1/service/ranking", FORECAST),
+            (FORECAST, "/elsewhere", RANKING),
+        ):
+            with self.subTest(host, path=path, named=named):
+                self.add_route("odd", host, path, self.policy_of("odd", named))
+                right, wrong = self.credentials.primary, self.credentials.token
+                if named == RANKING:
+                    right, wrong = wrong, right
+                scored = lambda: self.send(host, *bearer(right), target=f"{path}/score")  # noqa: B023, E731
+                self.allowed(self.eventually(scored, 200), FORECAST)
+                outcome = self.send(host, *bearer(wrong), target=f"{path}/score")
+                self.refused(outcome, "wrong_credential_kind")
+
+    def test_routes_without_a_policy_are_refused(self) -> None:
+        self.add_route("bare", FORECAST, "/bare")
+        self.eventually(lambda: self.send(FORECAST, target="/bare"), 401)
+        for headers in ((), bearer(self.credentials.primary), bearer(self.credentials.token)):
+            outcome = self.send(FORECAST, *headers, ("service", FORECAST), target="/bare/score")
+            self.refused(outcome, "unknown_service" if headers else "missing_credential")
+
+    def test_encoded_slashes_and_names_with_underscores_are_answered_before_the_gate(self) -> None:
+        key = bearer(self.credentials.primary)
+        for target in (f"{SCORE}%2F", f"{SCORE}%2f..%2fscore", "/api/v1/service/forecast%2Fscore", f"{SCORE}%5c"):
+            with self.subTest(target):
+                self.answered_before_the_gate(self.send(FORECAST, *key, target=target))
+        for name in ("x_anything", "content_type"):
+            with self.subTest(name):
+                self.answered_before_the_gate(self.send(FORECAST, *key, (name, "1")))
+
+    def answered_before_the_gate(self, outcome: Outcome) -> None:
+        self.assertEqual((outcome.status, outcome.reasons, outcome.seen), (400, Counter(), []))
+
+    def test_no_gate_that_is_ready_is_a_failure(self) -> None:
+        """And so is a Service that is not there."""
+        service = one(self.objects, "Service", "gate")
+        for kind, name in (("endpointslice", "gate-1"), ("service", "gate")):
+            with self.subTest(kind):
+                self.addCleanup(self.lead_to_gate, service)
+                self.cluster.kubectl("delete", kind, name, "--namespace", NAMESPACE)
+                for headers in (bearer(self.credentials.primary), ()):
+                    outcome = self.until(lambda: self.send(FORECAST, *headers), lambda it: it.status >= 500)  # noqa: B023
+                    self.assertEqual((outcome.asked, outcome.seen), (0, []))
+                self.lead_to_gate(service)
+                self.recovers()
+
+    @classmethod
+    def lead_to_gate(cls, service: Object) -> None:
+        cls.cluster.apply([service])
+        pods.lead(cls.cluster, service, cls.pods)
+
+    def add_route(self, name: str, host: str, path: str, *policies: Object) -> None:
+        """A route to forecast's model, until the end of the test."""
+        route = copy.deepcopy(one(self.objects, "HTTPRoute", FORECAST))
+        route["metadata"]["name"] = name
+        route["spec"]["hostnames"] = [f"{host}{SUFFIX}"]
+        route["spec"]["rules"][0]["matches"][0]["path"]["value"] = path
+        # The policy first: without it the route is another one.
+        for each in (*policies, route):
+            self.addCleanup(self.delete, each["kind"], name)
+            self.cluster.apply([each])
+
+    def delete(self, kind: str, name: str) -> None:
+        self.cluster.kubectl("delete", kind, name, "--namespace", NAMESPACE, "--ignore-not-found")
+
+    def policy_of(self, name: str, service: str) -> Object:
+        """The policy of a route which is this service's."""
+        policy = copy.deepcopy(one(self.objects, "SecurityPolicy", service))
+        policy["metadata"]["name"] = policy["spec"]["targetRefs"][0]["name"] = name
+        return policy
+
+    def eventually(self, send: Callable[[], Outcome], status: int) -> Outcome:
+        return self.until(send, lambda it: it.status == status)
+
+    def until(self, send: Callable[[], Outcome], wanted: Callable[[Outcome], bool]) -> Outcome:
+        """What comes when Envoy has taken over what was applied."""
+        found: list[Outcome] = []
+
+        def probe() -> bool:
+            found.append(send())
+            return wanted(found[-1])
+
+        wait_until("Envoy to take it over", probe, 10)
+        return found[-1]

@@ -4,7 +4,8 @@ istiod runs with the arguments, variables and rights of its Deployment, beside a
 the token of its pod's account, over TLS, as Istio's agent does for it, and gets its certificates from istiod too.
 
 What is not as in a cluster:
-- Envoy is stock Envoy, which has none of Istio's own filters: they are for telemetry and turned off (`LEFT_OUT`).
+- Envoy is stock Envoy, which has none of Istio's own filters: they are for telemetry and the mesh's own TLS, and turned off
+  (`LEFT_OUT`).
 - Istio's agent is not there. Its part, Envoy's bootstrap, is here, with what the agent tells istiod of its pod.
 - Webhooks are not installed. What the injector makes of a pod, `istioctl kube-inject` makes of it here.
 """
@@ -23,18 +24,20 @@ from harness import Process, Processes, answers, free_port
 from manifests import container, one
 from parts import program
 
-# Filters that only Istio's build of Envoy has.
+# Filters that only Istio's build of Envoy has, and certificates that only the agent hands out: those of the mesh, which
+# neither gates nor models have.
 LEFT_OUT = {"PILOT_ENABLE_METADATA_EXCHANGE": "false", "PILOT_ENABLE_ALPN_FILTER": "false"}
-NO_TELEMETRY = ("--set", "values.telemetry.enabled=false")
+LEFT_OUT_SETTINGS = ("values.telemetry.enabled=false", "meshConfig.enableAutoMtls=false")
 
+NO_CLUSTER = Path("/dev/null")
 AGENTS_AUDIENCE = "istio-ca"
 
 
-def istioctl(*arguments: str | Path, documents: str = "") -> subprocess.CompletedProcess[str]:
-    """Without any cluster: nothing that this machine is set up for."""
+def istioctl(*arguments: str | Path, kubeconfig: Path = NO_CLUSTER) -> subprocess.CompletedProcess[str]:
+    """Never with a cluster that this machine is set up for."""
     command = [program("istio", "istioctl"), *arguments]
-    env = os.environ | {"KUBECONFIG": "/dev/null", "HOME": "/nonexistent"}
-    return subprocess.run(command, env=env, input=documents, capture_output=True, text=True, timeout=120)
+    env = os.environ | {"KUBECONFIG": str(kubeconfig)}
+    return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
 
 
 def done(completed: subprocess.CompletedProcess[str]) -> str:
@@ -71,10 +74,11 @@ class Istiod:
         operator = self.folder / "operator.yaml"
         head = "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nspec:\n  profile: minimal\n"
         operator.write_text(head + textwrap.indent(values, "  "))
-        settings = [*NO_TELEMETRY, "--set", f"values.global.istioNamespace={self.namespace}"]
+        settings = [*LEFT_OUT_SETTINGS, f"values.global.istioNamespace={self.namespace}"]
         if self.revision:
-            settings += ["--set", f"revision={self.revision}"]
-        manifests = done(istioctl("manifest", "generate", "--filename", operator, *settings))
+            settings.append(f"revision={self.revision}")
+        flags = [word for setting in settings for word in ("--set", setting)]
+        manifests = done(istioctl("manifest", "generate", "--filename", operator, *flags))
         self.cluster.apply([namespace_of_name(self.namespace)])
         objects = [each for each in self.cluster.parse(manifests) if each["kind"] != "CustomResourceDefinition"]
         self.objects = [each for each in objects if not each["kind"].endswith("WebhookConfiguration")]
@@ -86,10 +90,12 @@ class Istiod:
         env |= {"POD_NAME": f"{self.name}-0", "POD_NAMESPACE": self.namespace, "SERVICE_ACCOUNT": self.name}
         kubeconfig = self.kubeconfig()
         env |= {**LEFT_OUT, **self.environment, "KUBECONFIG": str(kubeconfig)}
+        # All of this network's addresses are its own, but for a port that models have too.
+        ready_address = "127.0.0.1:8080"
         command = [program("istio", "pilot-discovery"), *discovery["args"], "--kubeconfig", kubeconfig]
+        command += ["--httpAddr", ready_address]
         self.process = self.processes.start(f"{self.folder.name}-istiod", *command, env=env, cwd=self.folder)
-        # On all addresses of this network, where nobody else has these ports.
-        ready = lambda: answers("http://127.0.0.1:8080/ready")  # noqa: E731
+        ready = lambda: answers(f"http://{ready_address}/ready")  # noqa: E731
         self.processes.wait("istiod", ready, self.process)
 
     def kubeconfig(self) -> Path:
@@ -117,9 +123,10 @@ class Istiod:
         ):
             files[flag] = self.folder / f"inject{flag}"
             files[flag].write_text(text)
-        [injected] = self.cluster.parse(
-            done(istioctl("kube-inject", *(word for pair in files.items() for word in pair)))
-        )
+        command = ["kube-inject", *(word for pair in files.items() for word in pair)]
+        if self.revision:
+            command += ["--revision", self.revision]
+        [injected] = self.cluster.parse(done(istioctl(*command, kubeconfig=self.cluster.kubeconfig)))
         return injected
 
     def mesh_config(self) -> str:

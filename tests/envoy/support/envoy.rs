@@ -146,13 +146,18 @@ pub(crate) struct Envoy {
 
 impl Envoy {
     pub(crate) fn start(options: &EnvoyOptions) -> Self {
+        Self::start_with(&options.config())
+    }
+
+    /// The same with a configuration, whose listener is called `scoring`.
+    pub(crate) fn start_with(text: &str) -> Self {
         let program = Path::new(PROGRAM);
         assert!(
             program.exists(),
             "{PROGRAM} is missing: `make test`, or `python3 tools/parts.py envoy`, installs it"
         );
         let (config, admin) = (new_path("envoy.yaml"), new_path("envoy-admin"));
-        std::fs::write(&config, options.config()).unwrap();
+        std::fs::write(&config, text).unwrap();
         let (config, admin_path) = (config.to_str().unwrap(), admin.to_str().unwrap());
         let files = ["-c", config, "--admin-address-path", admin_path];
         // With hot restart, Envoy ends when the thread that started it ends, and a test's thread does.

@@ -15,11 +15,10 @@ from typing import Any
 
 from cluster import Cluster, Object
 from harness import Process, Processes, answers, request
-from parts import program
+from parts import CATALOGUE, program
 
 CONTROLLER = "gateway.envoyproxy.io/gatewayclass-controller"
-# What Envoy Gateway runs where an EnvoyProxy names no version for hosts. Envoy's own part takes its place.
-DEFAULT_ENVOY = "1.39.1"
+ENVOY = CATALOGUE["envoy"].pin.partition("==")[2]
 READY = "http://127.0.0.1:8081/readyz"
 
 # Envoy Gateway looks for its certificate in /certs whenever it reads an API server. Here is a root for it which is this
@@ -50,7 +49,7 @@ class Gateway:
     def start(self) -> None:
         for name in ("config", "root"):
             (self.folder / name).mkdir(parents=True)
-        envoy = self.folder / "data" / "envoy-versions" / DEFAULT_ENVOY / "bin" / "envoy"
+        envoy = self.folder / "data" / "envoy-versions" / ENVOY / "bin" / "envoy"
         envoy.parent.mkdir(parents=True)
         envoy.symlink_to(program("envoy", "envoy"))
         binary = program("envoy-gateway", "envoy-gateway")
@@ -63,7 +62,12 @@ class Gateway:
             *("unshare", "--mount", "sh", "-euc", WITH_CERTIFICATES, "sh"),
             *(self.folder / "root", self.folder / "config" / "certs" / "envoy-gateway"),
             *(binary, "server", "--config-path", configuration),
-            env={"KUBECONFIG": str(self.cluster.kubeconfig), "HOME": str(self.folder)},
+            env={
+                "KUBECONFIG": str(self.cluster.kubeconfig),
+                "HOME": str(self.folder),
+                # Where an EnvoyProxy names none. It is there, so none is fetched.
+                "ENVOY_VERSION": ENVOY,
+            },
         )
         self.processes.wait("Envoy Gateway", lambda: answers(READY), self.process)
 

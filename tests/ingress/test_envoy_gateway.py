@@ -16,11 +16,13 @@ from cluster import Cluster, Object
 from gateway import Gateway, conditions
 from harness import wait_until
 from installation import GATE_ADDRESSES, MODEL_ADDRESSES, Installation, secrets_of
-from manifests import of_kind, one
+from manifests import container, of_kind, one
 
 NAMESPACE = "scoregate"
 MODELS = overlays.FOLDER / "example" / "models" / "models.yaml"
 PORT = 443
+# Not that of k8s/example/models: Envoy Gateway takes it on all addresses, and cannot be told otherwise.
+MODEL_PORT = 8090
 
 # What Envoy Gateway reads of the overlay, and says whether it takes it.
 KINDS = ("GatewayClass", "Gateway", "ClientTrafficPolicy", "SecurityPolicy", "BackendTLSPolicy", "HTTPRoute")
@@ -42,7 +44,9 @@ class EnvoyGateway(callers.Callers):
         cls.objects = cls.cluster.parse(overlays.build("overlays/envoy-gateway"))
         cls.cluster.apply(overlays.build("base/namespace"))
         cls.cluster.apply([*cls.objects, *secrets])
-        cls.installation = Installation(processes, folder, rig.current.scoregate, cls.objects, secrets)
+        cls.installation = Installation(
+            processes, folder, rig.current.scoregate, cls.objects, secrets, model_port=MODEL_PORT
+        )
         cls.addClassCleanup(cls.installation.stop)
         cls.installation.start()
         cls.run_pods()
@@ -67,11 +71,13 @@ class EnvoyGateway(callers.Callers):
         pods.lead(cls.cluster, one(cls.objects, "Service", "gate"), cls.pods)
         # Kubernetes' own controllers make it in each namespace.
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "models"}}
-        models = cls.cluster.apply(MODELS.read_text())
         cls.cluster.apply([account])
+        models = cls.cluster.apply(MODELS.read_text())
+        deployment = one(models, "Deployment", "models")
+        container(deployment["spec"]["template"]["spec"], "model")["ports"][0]["containerPort"] = MODEL_PORT
         for service in of_kind(models, "Service"):
             name = service["metadata"]["name"]
-            pod = pods.pod_of(one(models, "Deployment", "models"), f"{name}-0")
+            pod = pods.pod_of(deployment, f"{name}-0")
             pods.lead(cls.cluster, service, [pods.run(cls.cluster, pod, MODEL_ADDRESSES[name])])
 
     def test_all_of_the_overlay_is_accepted(self) -> None:

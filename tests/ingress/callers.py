@@ -134,13 +134,14 @@ class Entrance:
     def send(
         self, host: str, target: str, headers: tuple[tuple[str, str], ...] = (), method: str = "POST"
     ) -> Answer:
-        """A request on a connection of its own, all of it as given. `host` without its port is who the server must be."""
+        """A request on a connection of its own, all of it as given. In TLS it is always for the same server: no part of
+        what decides may be what a caller says there."""
         connection = http.client.HTTPConnection(self.address, self.port)
         plain = socket.create_connection((self.address, self.port), timeout=30)
         connection.sock = plain
         if self.ca is not None:
             context = ssl.create_default_context(cafile=str(self.ca))
-            connection.sock = context.wrap_socket(plain, server_hostname=host.partition(":")[0].rstrip("."))
+            connection.sock = context.wrap_socket(plain, server_hostname=f"{FORECAST}{SUFFIX}")
         return exchange(connection, method, target, [("host", host), *headers], "{}", skip_host=True)
 
 

@@ -72,7 +72,9 @@ class Model:
     """A model server that remembers what it was asked, and says it in its answers."""
 
     name: str
+    port: int
     seen: list[Seen] = field(default_factory=list)
+    server: ThreadingHTTPServer | None = None
 
     def start(self) -> None:
         model = self
@@ -98,12 +100,14 @@ class Model:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer((MODEL_ADDRESSES[self.name], MODEL_PORT), Handler)
+        self.server = ThreadingHTTPServer((MODEL_ADDRESSES[self.name], self.port), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+        if self.server is not None:
+            self.server.shutdown()
+            self.server.server_close()
+            self.server = None
 
 
 class Pod:
@@ -170,13 +174,14 @@ class Installation:
         objects: list[Object],
         secrets: Iterable[Object],
         gates: int = 1,
+        model_port: int = MODEL_PORT,
     ) -> None:
         """`folder`: of `secrets_of`. `objects`: those of an overlay. `gates`: how many of them."""
         self.processes, self.folder, self.scoregate, self.objects = processes, folder, scoregate, objects
         self.secrets = manifests.contents(list(secrets))
         self.workspace = Pod(self, "workspace", "workspace-0", WORKSPACE_ADDRESS)
         self.gates = [Pod(self, "gate", f"gate-{number}", GATE_ADDRESSES[number]) for number in range(gates)]
-        self.models = {name: Model(name) for name in MODEL_ADDRESSES}
+        self.models = {name: Model(name, model_port) for name in MODEL_ADDRESSES}
         self.files = folder / "secrets"
         self.ca = self.files / "ca.crt"
 
@@ -210,10 +215,10 @@ class Installation:
         return self.cli("token", "get", service, *arguments)["accessToken"]
 
     def context(self) -> ssl.SSLContext:
-        """What a gate shows to others of its kind; and no look at names, for pods are asked by their addresses here."""
+        """What Prometheus shows to pods; and no look at names, for pods are asked by their addresses here."""
         context = ssl.create_default_context(cafile=str(self.ca))
         context.check_hostname = False
-        context.load_cert_chain(self.files / "gate.crt", self.files / "gate.key")
+        context.load_cert_chain(self.files / "monitoring.crt", self.files / "monitoring.key")
         return context
 
     def answers(self, url: str) -> bool:

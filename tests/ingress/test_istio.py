@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 
 import callers
 import golden
@@ -46,6 +47,7 @@ class Mesh:
         self.folder.mkdir()
         self.cluster = Cluster(self.processes, self.folder)
         self.istiod = self.new_istiod()
+        self.running = ExitStack()
 
     def new_istiod(self) -> Istiod:
         return Istiod(self.processes, self.folder, self.cluster)
@@ -53,6 +55,7 @@ class Mesh:
     def start(self) -> None:
         files = self.folder / "installation"
         self.secrets = installation.secrets_of(files, self.page)
+        self.running.callback(self.cluster.stop)
         self.cluster.start()
         self.cluster.install_crds("istio")
         self.cluster.apply(namespace_of_name(name) for name in overlays.OTHERS_NAMESPACES)
@@ -63,21 +66,18 @@ class Mesh:
         self.installation = Installation(
             self.processes, files, rig.current.scoregate, self.objects, self.secrets, self.gates
         )
+        self.running.callback(self.installation.stop)
         self.installation.start()
         self.start_models()
+        self.running.callback(self.istiod.stop)
         self.istiod.start()
         pod, service = self.start_gateway()
         pods.lead(self.cluster, service, [pod])
         self.proxy = Proxy(self.istiod, pod)
+        self.running.callback(self.proxy.stop)
         self.proxy.start()
         [target] = [each["targetPort"] for each in service["spec"]["ports"] if each["port"] == 443]
         self.port = pods.port_of(pod, target)
-
-    def stop(self) -> None:
-        self.proxy.stop()
-        self.istiod.stop()
-        self.installation.stop()
-        self.cluster.stop()
 
     def start_models(self) -> None:
         self.cluster.apply([account("default", "models")])
@@ -127,7 +127,7 @@ class InMesh:
     @classmethod
     def bring_up(cls: type[callers.Callers], mesh: Mesh) -> None:
         cls.mesh = mesh
-        cls.addClassCleanup(mesh.stop)
+        cls.addClassCleanup(mesh.running.close)
         mesh.start()
         cls.installation = mesh.installation
         cls.entrance = callers.Entrance(mesh.proxy.pod["status"]["podIP"], mesh.port, mesh.installation.ca)

@@ -38,9 +38,10 @@ struct Golden {
     target: &'static str,
 }
 
-const GOLDEN: [Golden; 2] = [
+const GOLDEN: [Golden; 3] = [
     Golden { name: "istio", target: "host_path" },
     Golden { name: "istio-aks-addon", target: "host_path" },
+    Golden { name: "envoy-gateway", target: "context_extensions" },
 ];
 
 impl Golden {
@@ -66,7 +67,7 @@ impl Golden {
 
 /// What was emitted, as a file that Envoy starts with.
 fn bootstrap(emitted: &Value, gate: SocketAddr, model: SocketAddr) -> Value {
-    let mut listener = emitted["listener"].clone();
+    let mut listener = message(&emitted["listener"]);
     listener["name"] = json!("scoring");
     listener["address"] = socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
     // What tells names in TLS apart, and what it is for.
@@ -80,14 +81,19 @@ fn bootstrap(emitted: &Value, gate: SocketAddr, model: SocketAddr) -> Value {
         if let Some(rds) = object.remove("rds") {
             let name = &rds["route_config_name"];
             let found = routes.iter().find(|routes| &routes["name"] == name).unwrap();
-            object.insert("route_config".to_owned(), found.clone());
+            object.insert("route_config".to_owned(), message(found));
+        }
+    });
+    visit(&mut listener, &mut |object| {
+        if let Some(Value::Object(of_route)) = object.get_mut("typed_per_filter_config") {
+            of_route.iter_mut().for_each(|(filter, settings)| tell_service(filter, settings));
         }
     });
     let gates = names_of_gates(emitted);
     let clusters = emitted["clusters"].as_array().unwrap().iter().map(|cluster| {
         let name = cluster["name"].as_str().unwrap();
         let address = if gates.iter().any(|gate| gate == name) { gate } else { model };
-        with_address(cluster.clone(), address)
+        with_address(message(cluster), address)
     });
     let clusters: Vec<_> = clusters.collect();
     assert!(clusters.len() > gates.len() && !gates.is_empty(), "{gates:?} of {}", clusters.len());
@@ -95,6 +101,22 @@ fn bootstrap(emitted: &Value, gate: SocketAddr, model: SocketAddr) -> Value {
         "admin": { "address": socket_address(SocketAddr::from(([127, 0, 0, 1], 0))) },
         "static_resources": { "listeners": [listener], "clusters": clusters },
     })
+}
+
+/// Envoy shows no context extensions. That of Envoy Gateway's filter for a policy is the policy's name in this overlay, which
+/// is that of the service too.
+fn tell_service(filter: &str, settings: &mut Value) {
+    if let Some(service) = settings.pointer_mut("/check_settings/context_extensions/service") {
+        assert_eq!(*service, "[redacted]");
+        *service = json!(filter.rsplit('/').next());
+    }
+}
+
+/// Without the name of its type, which is known where it stands.
+fn message(any: &Value) -> Value {
+    let mut message = any.clone();
+    message.as_object_mut().unwrap().remove("@type");
+    message
 }
 
 /// Does something with each object that is in a value.
@@ -142,8 +164,7 @@ fn with_address(mut cluster: Value, address: SocketAddr) -> Value {
         object.remove(key);
     }
     object.insert("type".to_owned(), json!("STATIC"));
-    let assignment =
-        json!({ "cluster_name": object["name"], "endpoints": [{ "lb_endpoints": [endpoint] }] });
+    let assignment = json!({ "cluster_name": object["name"], "endpoints": [{ "lb_endpoints": [endpoint] }] });
     object.insert("load_assignment".to_owned(), assignment);
     cluster
 }
@@ -233,8 +254,11 @@ fn committed_filter_chains_tell_the_model_who_calls_and_not_by_what() {
             let seen = Seen::of(&answer);
             assert_eq!(seen.path, "/score", "{}", replay.name);
             assert!(seen.all("authorization").is_empty() && !seen.holds(key), "{}", replay.name);
-            let expected =
-                ["x-scoregate-auth-mode: key", "x-scoregate-key-slot: primary", "x-scoregate-service: forecast"];
+            let expected = [
+                "x-scoregate-auth-mode: key",
+                "x-scoregate-key-slot: primary",
+                "x-scoregate-service: forecast",
+            ];
             assert_eq!(seen.identity(), expected, "{}", replay.name);
         }
     }
@@ -278,6 +302,7 @@ fn committed_filter_chains_are_503_while_the_gate_is_gone_or_hangs() {
         assert_eq!(replay.status(FORECAST, &[&key]), 200, "{name}");
 
         replay.gate.scoregate.process.signal("STOP");
+        wait_until("the gate to stand still", || replay.status(FORECAST, &[&key]) == 503);
         for credentials in [&[key.as_str()] as &[_], &[]] {
             let began = Instant::now();
             assert_eq!(replay.status(FORECAST, credentials), 503, "{name}");

@@ -21,7 +21,7 @@ from typing import Any
 
 import alone
 import manifests
-from harness import ROOT, Process, Processes, answers, request
+from harness import ROOT, Process, Processes, answers, request, wait_until
 from manifests import Object
 from system import run_cli
 
@@ -155,7 +155,11 @@ class Pod:
             self.process = None
 
     def hang(self) -> None:
+        """Returns when it stands still, which takes a moment."""
         self.signal(signal.SIGSTOP)
+        assert self.process is not None
+        stat = Path("/proc", str(self.process.popen.pid), "stat")
+        wait_until("a process to stand still", lambda: stat.read_text().rpartition(") ")[2].startswith("T"), 5)
 
     def go_on(self) -> None:
         self.signal(signal.SIGCONT)

@@ -14,7 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from harness import Process, Processes, answers, free_port  # noqa: E402
+from harness import Process, Processes, answers, free_port, wait_until  # noqa: E402
 from parts import PARTS, program  # noqa: E402
 
 Object = dict[str, Any]
@@ -138,7 +138,9 @@ class Cluster:
         files = [file for part in parts for file in sorted((PARTS / part / "crds").glob("*.yaml"))]
         flags = [word for file in files for word in ("-f", str(file))]
         self.kubectl("create", *flags)
-        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        # A kind that has no status yet ends the command.
+        wait = ("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        wait_until("kinds to be served", lambda: self.run(*wait).returncode == 0, 60)
 
 
 def items(output: str) -> list[Object]:

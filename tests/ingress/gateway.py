@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cluster import Cluster, Object
-from harness import Process, Processes, answers, request
+from harness import Process, Processes, answers
 from parts import CATALOGUE, program
 
 CONTROLLER = "gateway.envoyproxy.io/gatewayclass-controller"
@@ -93,14 +92,18 @@ class Gateway:
         if self.process is not None:
             self.processes.stop(self.process)
 
-    def admin(self) -> str | None:
-        """The URL of Envoy's own interface; none before Envoy runs."""
-        files = list((self.folder / "runtime").rglob("admin-address.txt"))
-        return f"http://{files[0].read_text().strip()}" if files else None
+    @property
+    def admin(self) -> str:
+        """The URL of Envoy's own interface, once Envoy runs."""
+        [file] = (self.folder / "runtime").rglob("admin-address.txt")
+        return f"http://{file.read_text()}"
 
-    def dump(self) -> Any:
-        """All that Envoy has been given."""
-        return request("GET", f"{self.admin()}/config_dump?include_eds").json()
+    def logged(self, text: str) -> str | None:
+        """The line of Envoy's access log that has this text."""
+        assert self.process is not None
+        # The last one may be half there.
+        lines = self.process.log.read_text(errors="replace").split("\n")[:-1]
+        return next((line for line in lines if text in line), None)
 
 
 @dataclass(frozen=True)
@@ -125,19 +128,3 @@ def conditions(status: Object) -> Iterator[Condition]:
             for each in value:
                 if isinstance(each, dict):
                     yield from conditions(each)
-
-
-def endpoints(service: str, namespace: str, port: str, addresses: Iterable[str], number: int) -> Object:
-    """The endpoints of a Service's port, as Kubernetes would write them for its pods."""
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": f"{service}-1",
-            "namespace": namespace,
-            "labels": {"kubernetes.io/service-name": service},
-        },
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
-        "ports": [{"name": port, "port": number, "protocol": "TCP"}],
-    }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import secrets
 from collections import Counter
 from collections.abc import Callable
 
@@ -25,7 +27,10 @@ PORT = 443
 MODEL_PORT = 8090
 
 # What Envoy Gateway reads of the overlay, and says whether it takes it.
-KINDS = ("GatewayClass", "Gateway", "ClientTrafficPolicy", "SecurityPolicy", "BackendTLSPolicy", "HTTPRoute")
+KINDS = (
+    *("GatewayClass", "EnvoyProxy", "Gateway", "ClientTrafficPolicy"),
+    *("HTTPRoute", "SecurityPolicy", "BackendTLSPolicy"),
+)
 
 
 class EnvoyGateway(callers.Callers):
@@ -36,16 +41,17 @@ class EnvoyGateway(callers.Callers):
     @classmethod
     def setUpClass(cls) -> None:
         processes, folder = rig.current.processes, rig.current.folder / "envoy-gateway"
-        secrets = secrets_of(folder, "envoy-gateway.md")
+        made = secrets_of(folder, "envoy-gateway.md")
         # Not the one of all: objects of other overlays have the same names.
         cls.cluster = Cluster(processes, folder)
+        cls.addClassCleanup(cls.cluster.stop)
         cls.cluster.start()
         cls.cluster.install_crds("envoy-gateway")
         cls.objects = cls.cluster.parse(overlays.build("overlays/envoy-gateway"))
         cls.cluster.apply(overlays.build("base/namespace"))
-        cls.cluster.apply([*cls.objects, *secrets])
+        cls.cluster.apply([*cls.objects, *made])
         cls.installation = Installation(
-            processes, folder, rig.current.scoregate, cls.objects, secrets, model_port=MODEL_PORT
+            processes, folder, rig.current.scoregate, cls.objects, made, model_port=MODEL_PORT
         )
         cls.addClassCleanup(cls.installation.stop)
         cls.installation.start()
@@ -84,14 +90,30 @@ class EnvoyGateway(callers.Callers):
         for each in of_kind(self.objects, *KINDS):
             kind, about = each["kind"], each["metadata"]
             with self.subTest(kind, name=about["name"]):
-                found = list(conditions(self.cluster.read(kind, about["name"], about.get("namespace", NAMESPACE))["status"]))
-                self.assertIn("Accepted", {condition.type for condition in found})
+                read = self.cluster.read(kind, about["name"], about.get("namespace", NAMESPACE))
+                found = list(conditions(read["status"]))
+                self.assertIn("Accepted", {it.type for it in found})
+                self.assertEqual({it.generation for it in found}, {read["metadata"]["generation"]})
                 # It is about the Service of Envoy's pods, which are a process here.
                 known = {("Programmed", "AddressNotAssigned")} if kind == "Gateway" else set()
                 self.assertEqual([it for it in found if it.status != "True" and (it.type, it.reason) not in known], [])
 
     def test_what_is_emitted_is_the_golden_file(self) -> None:
-        golden.compare("envoy-gateway", golden.emitted(self.gateway.admin(), PORT))
+        golden.compare("envoy-gateway", golden.emitted(self.gateway.admin, PORT))
+
+    def test_the_access_log_has_the_call_and_its_decision_and_no_secret(self) -> None:
+        key = bearer(self.credentials.primary)
+        forged = ("x-envoy-original-path", "/forged")
+        for headers, reason in ((key, "ok"), ((), "missing_credential"), (bearer("wrong"), "unknown_key")):
+            with self.subTest(reason):
+                mark = f"/{secrets.token_hex(8)}"
+                self.send(FORECAST, *headers, forged, target=f"{SCORE}{mark}?secret=in-the-query")
+                line = wait_until("a line in the access log", lambda: self.gateway.logged(mark), 30)  # noqa: B023
+                entry = json.loads(line)
+                self.assertEqual((entry["reason"], entry["service"]), (reason, FORECAST))
+                self.assertEqual(entry["path"], f"{SCORE}{mark}")
+                for secret in (self.credentials.primary, "in-the-query"):
+                    self.assertNotIn(secret, line)
 
     def test_routes_say_the_service_and_nothing_else_does(self) -> None:
         """What a request's host and path would say is something else here."""
@@ -115,7 +137,7 @@ class EnvoyGateway(callers.Callers):
         self.eventually(lambda: self.send(FORECAST, target="/bare"), 401)
         for headers in ((), bearer(self.credentials.primary), bearer(self.credentials.token)):
             outcome = self.send(FORECAST, *headers, ("service", FORECAST), target="/bare/score")
-            self.refused(outcome, "unknown_service" if headers else "missing_credential")
+            self.refused(outcome, "unknown_service")
 
     def test_encoded_slashes_and_names_with_underscores_are_answered_before_the_gate(self) -> None:
         key = bearer(self.credentials.primary)
@@ -137,8 +159,11 @@ class EnvoyGateway(callers.Callers):
                 self.addCleanup(self.lead_to_gate, service)
                 self.cluster.kubectl("delete", kind, name, "--namespace", NAMESPACE)
                 for headers in (bearer(self.credentials.primary), ()):
-                    outcome = self.until(lambda: self.send(FORECAST, *headers), lambda it: it.status >= 500)  # noqa: B023
-                    self.assertEqual((outcome.asked, outcome.seen), (0, []))
+                    send = lambda: self.send(FORECAST, *headers)  # noqa: B023, E731
+                    self.until(send, lambda it: it.status >= 500)
+                    for outcome in (send() for _ in range(5)):
+                        self.assertIn(outcome.status, (500, 503))
+                        self.assertEqual((outcome.asked, outcome.seen), (0, []))
                 self.lead_to_gate(service)
                 self.recovers()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import re
 import subprocess
 import tomllib
@@ -12,10 +14,12 @@ from typing import Any
 
 from harness import ROOT
 from parts import program
+from readme import blocks
 
 Object = dict[str, Any]
 
 BASES = ("base/namespace", "base/gate", "base/workspace")
+README = "k8s/README.md"
 OVERLAYS = ("aks-ingress", "istio", "istio-aks-addon", "envoy-gateway")
 
 # What Istio's webhook makes of it: an image of its own, with probes.
@@ -25,11 +29,16 @@ WORKLOADS = {"Deployment", "StatefulSet"}
 
 
 def rendered(folder: str | Path) -> list[Object]:
-    """What `kubectl kustomize` makes of a folder of k8s/, or of one elsewhere."""
+    """The objects of a folder of k8s/, or of one elsewhere."""
+    return read(kustomized(folder))
+
+
+def kustomized(folder: str | Path) -> str:
+    """What `kubectl kustomize` makes of it."""
     command = [program("kubectl", "kubectl"), "kustomize", ROOT / "k8s" / folder]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"kubectl kustomize k8s/{folder}: {done.stderr}"
-    return read(done.stdout)
+    return done.stdout
 
 
 def read(text: str) -> list[Object]:
@@ -226,6 +235,50 @@ def mounted_secrets(pod: Object, each: Object) -> dict[str, str]:
     secrets = {volume["name"]: volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
     mounts = each.get("volumeMounts", ())
     return {mount["mountPath"]: secrets[mount["name"]] for mount in mounts if mount["name"] in secrets}
+
+
+def lay_out(
+    objects: list[Object], pod: Object, each: Object, secrets: dict[str, dict[str, bytes]], root: Path
+) -> tuple[list[str], dict[str, str]]:
+    """Puts what a container has mounted below `root`; returns its arguments and its variables, with the paths there.
+    `secrets`: what is in each."""
+    here = lambda text: re.sub(r"(?<![\w.])/(etc|var|run)/", rf"{root}/\1/", text)  # noqa: E731
+    for mount in each["volumeMounts"]:
+        (root / mount["mountPath"].strip("/")).mkdir(parents=True, exist_ok=True)
+    for path, name in mounted_secrets(pod, each).items():
+        for key, content in secrets[name].items():
+            (root / path.strip("/") / key).write_bytes(content)
+    arguments = [here(argument) for argument in each["args"]]
+    if text := config_file(objects, pod, each):
+        Path(arguments[arguments.index("--config") + 1]).write_text(here(text))
+    return arguments, {name: here(value) for name, value in environment(objects, each).items()}
+
+
+def secrets_of_readme(folder: Path, *more: str) -> list[Object]:
+    """Runs the commands of README.md as they are, and then `more` of them, with a kubectl that only says what it would
+    create; returns the Secrets."""
+    script, _ = blocks("Secrets", "sh", README)
+    real = program("kubectl", "kubectl")
+    programs, log = folder / "bin", folder / "created"
+    programs.mkdir()
+    kubectl = programs / "kubectl"
+    # Nobody's cluster, whatever this machine is set up for.
+    nowhere = "--kubeconfig /dev/null --server http://127.0.0.1:1"
+    kubectl.write_text(
+        f'#!/bin/sh\n{real} "$@" {nowhere} --dry-run=client --output json | tr -d "\\n" >> {log}\necho >> {log}\n'
+    )
+    kubectl.chmod(0o755)
+    command = ["sh", "-eu", "-c", "\n".join((script, *more))]
+    path = f"{programs}:{os.environ['PATH']}"
+    subprocess.run(command, check=True, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True)
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def contents(secrets: list[Object]) -> dict[str, dict[str, bytes]]:
+    """What is in Secrets, by their names."""
+    return {
+        each["metadata"]["name"]: {key: base64.b64decode(value) for key, value in each["data"].items()} for each in secrets
+    }
 
 
 def files_without_secret(objects: list[Object], secrets: dict[str, set[str]]) -> list[str]:

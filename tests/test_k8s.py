@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import gzip
 import json
@@ -21,11 +20,20 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import manifests  # noqa: E402
 from harness import built_for_tests  # noqa: E402
-from manifests import BASES, OVERLAYS, Object, container, of_kind, one, pods  # noqa: E402
-from parts import program  # noqa: E402
+from manifests import (  # noqa: E402
+    BASES,
+    OVERLAYS,
+    README,
+    Object,
+    container,
+    contents,
+    of_kind,
+    one,
+    pods,
+    secrets_of_readme,
+)
 from readme import blocks  # noqa: E402
 
-README = "k8s/README.md"
 # An image is to stay under 30 MB as it is pulled. The base has some 10 of them.
 PROGRAM_BUDGET = 20 * 1000 * 1000
 
@@ -209,7 +217,7 @@ class Configuration(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory(prefix="scoregate-k8s-")))
-        cls.made = make_secrets(cls.folder)
+        cls.made = contents(secrets_of_readme(cls.folder))
         cls.binary = built_for_tests()
 
     def test_secrets_are_those_that_the_readme_makes(self) -> None:
@@ -275,15 +283,7 @@ class Configuration(unittest.TestCase):
         pod = next(spec for _, _, spec in pods(objects) if manifests.container_named(spec, role))
         each = container(pod, role)
         root = Path(tempfile.mkdtemp(dir=self.folder))
-        for path, name in manifests.mounted_secrets(pod, each).items():
-            place = root / path.strip("/")
-            place.mkdir(parents=True)
-            for key, content in self.made[name].items():
-                (place / key).write_bytes(content)
-        here = lambda text: re.sub(r"(?<![\w.])/(etc|var|run)/", rf"{root}/\1/", text)  # noqa: E731
-        config = root / "config.toml"
-        config.write_text(here(manifests.config_file(objects, pod, each) or ""))
-        variables = {name: here(value) for name, value in manifests.environment(objects, each).items()}
+        [_, _, config], variables = manifests.lay_out(objects, pod, each, self.made, root)
         command = [self.binary, "config", "check", "--config", config, *(["--gate"] if role == "gate" else [])]
         done = subprocess.run(command, env={"PATH": os.environ["PATH"]} | variables, capture_output=True, text=True)
         return done.stderr if done.returncode or "warning" in done.stderr else ""
@@ -380,30 +380,6 @@ def alternative_names(certificate: bytes) -> set[str]:
     command = ["openssl", "x509", "-noout", "-ext", "subjectAltName"]
     text = subprocess.run(command, input=certificate, check=True, capture_output=True).stdout.decode()
     return set(re.findall(r"DNS:([\w.-]+)", text))
-
-
-def make_secrets(folder: Path) -> dict[str, dict[str, bytes]]:
-    """Runs the commands of README.md as they are, with a kubectl that only says what it would create; returns the Secrets
-    with what is in them."""
-    script, _ = blocks("Secrets", "sh", README)
-    real = program("kubectl", "kubectl")
-    programs, log = folder / "bin", folder / "created"
-    programs.mkdir()
-    kubectl = programs / "kubectl"
-    # Nobody's cluster, whatever this machine is set up for.
-    nowhere = "--kubeconfig /dev/null --server http://127.0.0.1:1"
-    kubectl.write_text(
-        f'#!/bin/sh\n{real} "$@" {nowhere} --dry-run=client --output json | tr -d "\\n" >> {log}\necho >> {log}\n'
-    )
-    kubectl.chmod(0o755)
-    path = f"{programs}:{os.environ['PATH']}"
-    subprocess.run(
-        ["sh", "-eu", "-c", script], check=True, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True
-    )
-    created = [json.loads(line) for line in log.read_text().splitlines()]
-    return {
-        each["metadata"]["name"]: {key: base64.b64decode(value) for key, value in each["data"].items()} for each in created
-    }
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.parse
@@ -152,13 +153,35 @@ class Answer:
         return json.loads(self.body)
 
 
-def request(method: str, url: str, headers: Iterable[tuple[str, str]] = (), body: str | None = None) -> Answer:
-    """One request on a connection of its own. Headers go out as given, repeated ones too."""
+def request(
+    method: str,
+    url: str,
+    headers: Iterable[tuple[str, str]] = (),
+    body: str | None = None,
+    context: ssl.SSLContext | None = None,
+) -> Answer:
+    """One request on a connection of its own. Headers go out as given, repeated ones too. `context`: for https, whom to
+    believe, and what to show."""
     parts = urllib.parse.urlsplit(url)
-    of_scheme = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-    connection = of_scheme[parts.scheme](parts.netloc, timeout=30)
+    connection = (
+        http.client.HTTPSConnection(parts.netloc, timeout=30, context=context)
+        if parts.scheme == "https"
+        else http.client.HTTPConnection(parts.netloc, timeout=30)
+    )
+    return exchange(connection, method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), headers, body)
+
+
+def exchange(
+    connection: http.client.HTTPConnection,
+    method: str,
+    target: str,
+    headers: Iterable[tuple[str, str]] = (),
+    body: str | None = None,
+    skip_host: bool = False,
+) -> Answer:
+    """The one request of a connection, with the target as given. `skip_host`: the host is among the headers."""
     try:
-        connection.putrequest(method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+        connection.putrequest(method, target, skip_host=skip_host, skip_accept_encoding=skip_host)
         data = (body or "").encode()
         for name, value in [*headers, ("content-length", str(len(data)))]:
             connection.putheader(name, value)
@@ -169,10 +192,10 @@ def request(method: str, url: str, headers: Iterable[tuple[str, str]] = (), body
         connection.close()
 
 
-def answers(url: str) -> bool:
+def answers(url: str, context: ssl.SSLContext | None = None) -> bool:
     """Whether `GET url` says 200; no connection is a no."""
     try:
-        return request("GET", url).status == 200
+        return request("GET", url, context=context).status == 200
     except OSError:
         return False
 

@@ -108,17 +108,8 @@ class System:
 
     def cli(self, *arguments: str, credential_file: Path | None = None) -> Any:
         """Runs the CLI as a user would and returns its JSON."""
-        credential = credential_file or self.owner_credential()
-        command = [str(self.scoregate), *arguments, "--credential-file", str(credential), "--output", "json"]
-        env = os.environ | {"SCOREGATE_WORKSPACE": self.url}
-        if self.certificate is not None:
-            env["SCOREGATE_CA_FILE"] = str(self.certificate.ca)
-        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
-        if done.returncode != 0:
-            raise Failure(
-                f"`scoregate {' '.join(arguments)}` ended with status {done.returncode}: {done.stderr.strip()}"
-            )
-        return json.loads(done.stdout) if done.stdout.strip() else None
+        ca = self.certificate.ca if self.certificate else None
+        return run_cli(self.scoregate, self.url, credential_file or self.owner_credential(), *arguments, ca=ca)
 
     def score(self, service: str, credential: str | None, extra: Mapping[str, str] | None = None) -> Answer:
         return self.front.score(service, credential, extra)
@@ -189,6 +180,15 @@ class Front:
 
 ROWS = '{"data": [[2, 4, 1], [0, 0, 0]]}'
 PREDICTIONS = [3.0, 4.0]
+
+
+def run_cli(scoregate: Path, workspace: str, credential_file: Path, *arguments: str, ca: Path | None = None) -> Any:
+    command = [str(scoregate), *arguments, "--credential-file", str(credential_file), "--output", "json"]
+    env = os.environ | {"SCOREGATE_WORKSPACE": workspace} | ({"SCOREGATE_CA_FILE": str(ca)} if ca else {})
+    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    if done.returncode != 0:
+        raise Failure(f"`scoregate {' '.join(arguments)}` ended with status {done.returncode}: {done.stderr.strip()}")
+    return json.loads(done.stdout) if done.stdout.strip() else None
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@
 use crate::support::{Envoy, EnvoyOptions, Gate, Request, Seen, System, WorkspaceProcess};
 
 /// Whatever a model server may take for `/score`, or for nothing that is exempt.
-const TRICKS: &[&str] = &[
+pub(crate) const TRICKS: &[&str] = &[
     "/EXEMPT/../score",
     "/EXEMPT/%2e%2e/score",
     "/EXEMPT/%2E%2E%2fscore",

@@ -17,6 +17,7 @@ mod enforcement;
 mod fixed;
 mod health;
 mod identity;
+mod ingress;
 mod istio;
 mod lifecycle;
 mod metrics;

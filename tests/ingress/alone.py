@@ -20,6 +20,9 @@ INSIDE = "SCOREGATE_TEST_NETWORK"
 SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK = 0x8914, 0x8916, 0x891C
 IFF_UP, IFF_LOOPBACK, IFF_RUNNING = 0x1, 0x8, 0x40
 
+# What /etc/hosts is, once anything is named. It stays that file: one over the other could not be removed at the end.
+own_hosts: Path | None = None
+
 
 def enter() -> None:
     """Replaces this process by the same one in new namespaces; returns there."""
@@ -43,7 +46,10 @@ def bring_up() -> None:
 
 def name_hosts(folder: Path, addresses: Mapping[str, str]) -> None:
     """What the cluster's DNS would say, in an /etc/hosts that only this run sees."""
-    hosts = folder / "hosts"
+    global own_hosts
+    if own_hosts is None:
+        own_hosts = folder / "hosts"
+        own_hosts.touch()
+        subprocess.run(["mount", "--bind", own_hosts, "/etc/hosts"], check=True)
     lines = [f"{address} {name}\n" for name, address in {"localhost": "127.0.0.1", **addresses}.items()]
-    hosts.write_text("".join(lines))
-    subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
+    own_hosts.write_text("".join(lines))

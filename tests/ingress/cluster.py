@@ -14,7 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from harness import Processes, answers, free_port  # noqa: E402
+from harness import Process, Processes, answers, free_port, wait_until  # noqa: E402
 from parts import PARTS, program  # noqa: E402
 
 Object = dict[str, Any]
@@ -28,6 +28,7 @@ class Cluster:
     def __init__(self, processes: Processes, folder: Path) -> None:
         self.processes, self.folder = processes, folder
         self.kubeconfig = folder / "kubeconfig"
+        self.started: list[Process] = []
 
     def start(self) -> None:
         etcd = f"http://127.0.0.1:{free_port()}"
@@ -45,8 +46,13 @@ class Cluster:
                 f"default={peers}",
             ),
         )
+        self.started.append(process)
         self.processes.wait("etcd", lambda: answers(f"{etcd}/health"), process)
         self.start_api_server(etcd)
+
+    def stop(self) -> None:
+        while self.started:
+            self.processes.stop(self.started.pop())
 
     def start_api_server(self, etcd: str) -> None:
         certificates, token, key = (
@@ -67,6 +73,7 @@ class Cluster:
             *("--service-account-key-file", key, "--service-account-signing-key-file", key),
             *("--token-auth-file", tokens, "--authorization-mode", "RBAC"),
         )
+        self.started.append(process)
         server = {"server": f"https://127.0.0.1:{port}", "certificate-authority": str(certificates / "apiserver.crt")}
         config = {
             "apiVersion": "v1",
@@ -83,7 +90,7 @@ class Cluster:
     def run(self, *arguments: str, documents: str = "") -> subprocess.CompletedProcess[str]:
         # Without a cache of its own it would leave one in the user's home.
         own = ("--kubeconfig", str(self.kubeconfig), "--cache-dir", str(self.folder / "kubectl"))
-        command = ["kubectl", *own, *arguments]
+        command = [program("kubectl", "kubectl"), *own, *arguments]
         return subprocess.run(command, input=documents, capture_output=True, text=True, timeout=120)
 
     def kubectl(self, *arguments: str, documents: str = "") -> str:
@@ -117,11 +124,23 @@ class Cluster:
     def read(self, kind: str, name: str, namespace: str) -> Object:
         return json.loads(self.kubectl("get", kind, name, "--namespace", namespace, "-o", "json"))
 
+    def wait_for(self, kind: str, name: str, namespace: str) -> Object:
+        """Reads what a controller makes."""
+        self.kubectl("wait", "--for=create", f"{kind}/{name}", "--namespace", namespace, "--timeout=30s")
+        return self.read(kind, name, namespace)
+
+    def token(self, account: str, namespace: str, audience: str | None = None) -> str:
+        """A token of a service account, for the API server or for somebody else."""
+        flags = ("--audience", audience) if audience else ()
+        return self.kubectl("create", "token", account, "--namespace", namespace, *flags).strip()
+
     def install_crds(self, *parts: str) -> None:
         files = [file for part in parts for file in sorted((PARTS / part / "crds").glob("*.yaml"))]
         flags = [word for file in files for word in ("-f", str(file))]
         self.kubectl("create", *flags)
-        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        # A kind that has no status yet ends the command.
+        wait = ("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        wait_until("kinds to be served", lambda: self.run(*wait).returncode == 0, 60)
 
 
 def items(output: str) -> list[Object]:

@@ -20,7 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent / "tools")]
 
 import alone  # noqa: E402
 import rig  # noqa: E402
-from harness import Processes, built, ended_by_signals  # noqa: E402
+from harness import Processes, built_for_tests, ended_by_signals  # noqa: E402
 from run import Tally, title  # noqa: E402
 
 BINARY = "SCOREGATE_BINARY"
@@ -81,7 +81,7 @@ def tests_of(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
 def main(wanted: list[str]) -> int:
     # What cargo may have to fetch is not to be had in there.
     if BINARY not in os.environ:
-        os.environ[BINARY] = str(built("dev"))
+        os.environ[BINARY] = str(built_for_tests())
     alone.enter()
     tally, loader = Tally(), unittest.TestLoader()
     with tempfile.TemporaryDirectory(prefix="scoregate-ingress-") as name, ended_by_signals():

@@ -10,6 +10,7 @@ from functools import cache
 
 import overlays
 from cluster import Object, Refused, namespace_of_name, text_of
+from pods import pod_of
 from rig import cluster
 
 WITH_PODS = ("DaemonSet", "Deployment", "StatefulSet")
@@ -17,20 +18,6 @@ WITH_PODS = ("DaemonSet", "Deployment", "StatefulSet")
 
 def owners(objects: Iterable[Object]) -> list[Object]:
     return [each for each in objects if each["kind"] in WITH_PODS]
-
-
-def pod_of(owner: Object) -> Object:
-    """The pod that a controller would make. Pod security is enforced on pods, not on what makes them."""
-    template, about = copy.deepcopy(owner["spec"]["template"]), owner["metadata"]
-    marks = {key: template["metadata"].get(key, {}) for key in ("labels", "annotations")}
-    claims = [claim["metadata"]["name"] for claim in owner["spec"].get("volumeClaimTemplates", ())]
-    volumes = [{"name": name, "persistentVolumeClaim": {"claimName": f"{name}-{about['name']}-0"}} for name in claims]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {**marks, "name": f"{about['name']}-0", "namespace": about["namespace"]},
-        "spec": {**template["spec"], "volumes": [*template["spec"].get("volumes", ()), *volumes]},
-    }
 
 
 @cache

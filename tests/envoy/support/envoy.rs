@@ -157,15 +157,20 @@ pub(crate) struct Envoy {
 
 impl Envoy {
     pub(crate) fn start(options: &EnvoyOptions) -> Self {
+        Self::start_with(&options.config(), options.workers)
+    }
+
+    /// The same with a configuration, whose listener is called `scoring`, and so many threads.
+    pub(crate) fn start_with(text: &str, workers: u32) -> Self {
         let program = Path::new(PROGRAM);
         assert!(
             program.exists(),
             "{PROGRAM} is missing: `make test`, or `python3 tools/parts.py envoy`, installs it"
         );
         let (config, admin) = (new_path("envoy.yaml"), new_path("envoy-admin"));
-        std::fs::write(&config, options.config()).unwrap();
+        std::fs::write(&config, text).unwrap();
         let (config, admin_path) = (config.to_str().unwrap(), admin.to_str().unwrap());
-        let workers = options.workers.to_string();
+        let workers = workers.to_string();
         let files = ["-c", config, "--admin-address-path", admin_path, "--concurrency", &workers];
         // Without a name it cannot follow anything.
         let name = ["--service-node", "envoy", "--service-cluster", "tests"];

@@ -66,6 +66,12 @@ class Manifests(ApiServer):
                 for pod in pods:
                     cluster().judge_one(pod)
 
+    def test_example_models_and_their_pods_are_taken(self) -> None:
+        found = cluster().parse(overlays.MODELS.read_text())
+        self.assertEqual(len(cluster().judge(text_of(found))), len(found))
+        for owner in owners(found):
+            cluster().judge_one(pod_of(owner))
+
     def test_no_pod_would_be_taken_with_more_rights(self) -> None:
         """Wherever there is a pod, its namespace enforces the strictest rules."""
         for owner in without_repeats(each for objects in self.overlays.values() for each in owners(objects)):

@@ -62,6 +62,8 @@ class Mesh:
         self.cluster.apply(namespace_of_name(name) for name in overlays.OTHERS_NAMESPACES)
         self.cluster.apply(overlays.build("base/namespace"))
         self.install_istiod()
+        self.running.callback(self.istiod.stop)
+        self.istiod.start()
         self.cluster.apply(self.secrets)
         self.objects = self.cluster.apply(overlays.build(f"overlays/{self.overlay}"))
         self.installation = Installation(
@@ -70,8 +72,6 @@ class Mesh:
         self.running.callback(self.installation.stop)
         self.installation.start()
         self.start_models()
-        self.running.callback(self.istiod.stop)
-        self.istiod.start()
         pod, service = self.start_gateway()
         pods.lead(self.cluster, service, [pod])
         self.proxy = Proxy(self.istiod, pod)
@@ -92,7 +92,7 @@ class Mesh:
 
     def start_gateway(self) -> tuple[Object, Object]:
         """The pod that callers come to, and its Service. Here it is the gate's."""
-        gate = self.istiod.inject(one(self.objects, "Deployment", "gate"))
+        gate = one(self.objects, "Deployment", "gate")
         pod = pods.run(self.cluster, pods.pod_of(gate, "gate-0"), GATE_ADDRESSES[0])
         return pod, one(self.objects, "Service", "ingress")
 
@@ -115,7 +115,7 @@ class AddonsMesh(Mesh):
             for number in range(self.gates)
         ]
         pods.lead(self.cluster, one(self.objects, "Service", "gate"), gates)
-        gateway = self.istiod.inject(one(self.istiod.objects, "Deployment", EXTERNAL_GATEWAY))
+        gateway = one(self.istiod.objects, "Deployment", EXTERNAL_GATEWAY)
         pod = pods.run(self.cluster, pods.pod_of(gateway, "gateway-0"), INGRESS_ADDRESS)
         return pod, one(self.istiod.objects, "Service", EXTERNAL_GATEWAY)
 

@@ -19,6 +19,9 @@ const SERVICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/k8s/example");
 const FORECAST: &str = "forecast.models.example.com";
 const RANKING: &str = "ranking.models.example.com";
 
+/// As every overlay says.
+const LONGEST_CHECK: Duration = Duration::from_millis(250);
+
 /// Leads out of the service, for a reader who is not Envoy.
 const OUT_OF_IT: [&str; 8] = [
     "/../ranking/score",
@@ -292,6 +295,7 @@ fn committed_filter_chains_are_503_while_the_gate_is_gone_or_hangs() {
     for golden in GOLDEN {
         let mut replay = golden.start();
         let (name, key) = (replay.name, replay.keys.primary.clone());
+        assert!(replay.timeout <= LONGEST_CHECK, "{name}: {:?}", replay.timeout);
         assert_eq!(replay.status(FORECAST, &[&key]), 200, "{name}");
 
         replay.gate.scoregate.process.signal("STOP");

@@ -1,7 +1,8 @@
 """`make test-ingress`: the overlays of k8s/ at real control planes, and one line at the end.
 
 Prints each test as `cargo test` does. Arguments select tests by a part of their names. Everything runs in a network of
-its own, see `alone.py`.
+its own, see `alone.py`. What the control planes emit is compared with what was committed; `GOLDEN=write` writes it anew,
+see `golden.py`.
 """
 
 from __future__ import annotations

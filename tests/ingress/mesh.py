@@ -7,7 +7,7 @@ What is not as in a cluster:
 - Envoy is stock Envoy, which has none of Istio's own filters: they are for telemetry and the mesh's own TLS, and turned off
   (`LEFT_OUT`).
 - Istio's agent is not there. Its part, Envoy's bootstrap, is here, with what the agent tells istiod of its pod.
-- Webhooks are not installed. What the injector makes of a pod, `istioctl kube-inject` makes of it here.
+- Nothing forwards from a Service to a pod: istiod listens for the API server at its Service's own address.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ class Istiod:
         manifests = done(istioctl("manifest", "generate", "--filename", operator, *flags))
         self.cluster.apply([namespace_of_name(self.namespace)])
         objects = [each for each in self.cluster.parse(manifests) if each["kind"] != "CustomResourceDefinition"]
-        self.objects = [each for each in objects if not each["kind"].endswith("WebhookConfiguration")]
-        self.cluster.apply(self.objects)
+        self.objects = self.cluster.apply(objects)
 
     def start(self) -> None:
+        service = one(self.objects, "Service", self.name)
         discovery = container(one(self.objects, "Deployment", self.name)["spec"]["template"]["spec"], "discovery")
         env = {each["name"]: each["value"] for each in discovery["env"] if "value" in each}
         env |= {"POD_NAME": f"{self.name}-0", "POD_NAMESPACE": self.namespace, "SERVICE_ACCOUNT": self.name}
@@ -93,10 +93,18 @@ class Istiod:
         # All of this network's addresses are its own, but for a port that models have too.
         ready_address = "127.0.0.1:8080"
         command = [program("istio", "pilot-discovery"), *discovery["args"], "--kubeconfig", kubeconfig]
-        command += ["--httpAddr", ready_address]
+        command += ["--httpAddr", ready_address, "--httpsAddr", f"{service['spec']['clusterIP']}:443"]
         self.process = self.processes.start(f"{self.folder.name}-istiod", *command, env=env, cwd=self.folder)
         ready = lambda: answers(f"http://{ready_address}/ready")  # noqa: E731
         self.processes.wait("istiod", ready, self.process)
+        for each in self.objects:
+            if each["kind"].endswith("WebhookConfiguration"):
+                self.wait_for_webhook(each["kind"], each["metadata"]["name"])
+
+    def wait_for_webhook(self, kind: str, name: str) -> None:
+        """Until istiod has said whom the API server may believe to be istiod."""
+        known = "--for=jsonpath={.webhooks[0].clientConfig.caBundle}"
+        self.cluster.kubectl("wait", known, f"{kind}/{name}", "--timeout=30s")
 
     def kubeconfig(self) -> Path:
         """With the rights of istiod's account."""
@@ -110,24 +118,6 @@ class Istiod:
         if self.process is not None:
             self.processes.stop(self.process)
             self.process = None
-
-    def inject(self, owner: Object) -> Object:
-        """The owner of pods, with what Istio puts into its pods."""
-        injector = self.config_map("istio-sidecar-injector")["data"]
-        files = {}
-        for flag, text in (
-            ("--filename", json.dumps(owner)),
-            ("--meshConfigFile", self.mesh_config()),
-            ("--injectConfigFile", injector["config"]),
-            ("--valuesFile", injector["values"]),
-        ):
-            files[flag] = self.folder / f"inject{flag}"
-            files[flag].write_text(text)
-        command = ["kube-inject", *(word for pair in files.items() for word in pair)]
-        if self.revision:
-            command += ["--revision", self.revision]
-        [injected] = self.cluster.parse(done(istioctl(*command, kubeconfig=self.cluster.kubeconfig)))
-        return injected
 
     def mesh_config(self) -> str:
         return self.config_map("istio")["data"]["mesh"]

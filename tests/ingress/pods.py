@@ -27,12 +27,9 @@ def run(cluster: Cluster, pod: Object, address: str) -> Object:
     """The pod, started and ready."""
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     cluster.apply([pod])
-    status = {
-        "phase": "Running",
-        "podIP": address,
-        "podIPs": [{"ip": address}],
-        "conditions": [{"type": kind, "status": "True"} for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")],
-    }
+    kinds = ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+    conditions = [{"type": kind, "status": "True"} for kind in kinds]
+    status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": conditions}
     flags = ("--namespace", namespace, "--subresource", "status", "--type", "merge", "--patch")
     cluster.kubectl("patch", "pod", name, *flags, json.dumps({"status": status}))
     return cluster.read("pod", name, namespace)

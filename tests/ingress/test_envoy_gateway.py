@@ -36,12 +36,15 @@ KINDS = (
 class EnvoyGateway(callers.Callers):
     cluster: Cluster
     gateway: Gateway
+    # Of the overlay, and of the commands in docs/install.
     objects: list[Object]
+    secrets: list[Object]
+    gate_pods: list[Object]
 
     @classmethod
     def setUpClass(cls) -> None:
         processes, folder = rig.current.processes, rig.current.folder / "envoy-gateway"
-        made = secrets_of(folder, "envoy-gateway.md")
+        cls.secrets = secrets_of(folder, "envoy-gateway.md")
         # Not the one of all: objects of other overlays have the same names.
         cls.cluster = Cluster(processes, folder)
         cls.addClassCleanup(cls.cluster.stop)
@@ -49,9 +52,9 @@ class EnvoyGateway(callers.Callers):
         cls.cluster.install_crds("envoy-gateway")
         cls.objects = cls.cluster.parse(overlays.build("overlays/envoy-gateway"))
         cls.cluster.apply(overlays.build("base/namespace"))
-        cls.cluster.apply([*cls.objects, *made])
+        cls.cluster.apply(cls.objects)
         cls.installation = Installation(
-            processes, folder, rig.current.scoregate, cls.objects, made, model_port=MODEL_PORT
+            processes, folder, rig.current.scoregate, cls.objects, cls.secrets, model_port=MODEL_PORT
         )
         cls.addClassCleanup(cls.installation.stop)
         cls.installation.start()
@@ -73,8 +76,8 @@ class EnvoyGateway(callers.Callers):
     @classmethod
     def run_pods(cls) -> None:
         gate = pods.pod_of(one(cls.objects, "Deployment", "gate"))
-        cls.pods = [pods.run(cls.cluster, gate, GATE_ADDRESSES[0])]
-        pods.lead(cls.cluster, one(cls.objects, "Service", "gate"), cls.pods)
+        cls.gate_pods = [pods.run(cls.cluster, gate, GATE_ADDRESSES[0])]
+        cls.make_way_to_gate()
         # Kubernetes' own controllers make it in each namespace.
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "models"}}
         cls.cluster.apply([account])
@@ -151,26 +154,30 @@ class EnvoyGateway(callers.Callers):
     def answered_before_the_gate(self, outcome: Outcome) -> None:
         self.assertEqual((outcome.status, outcome.reasons, outcome.seen), (400, Counter(), []))
 
-    def test_no_gate_that_is_ready_is_a_failure(self) -> None:
-        """And so is a Service that is not there."""
-        service = one(self.objects, "Service", "gate")
-        for kind, name in (("endpointslice", "gate-1"), ("service", "gate")):
+    def test_what_is_missing_on_the_way_to_the_gate_is_a_failure(self) -> None:
+        """While Envoy learns of it, too: whoever is let through, a gate has let through."""
+        key = bearer(self.credentials.primary)
+        for kind, name in (("endpointslice", "gate-1"), ("service", "gate"), ("secret", "gate-client-tls")):
             with self.subTest(kind):
-                self.addCleanup(self.lead_to_gate, service)
+                self.addCleanup(self.make_way_to_gate)
                 self.cluster.kubectl("delete", kind, name, "--namespace", NAMESPACE)
-                for headers in (bearer(self.credentials.primary), ()):
-                    send = lambda: self.send(FORECAST, *headers)  # noqa: B023, E731
-                    self.until(send, lambda it: it.status >= 500)
-                    for outcome in (send() for _ in range(5)):
-                        self.assertIn(outcome.status, (500, 503))
-                        self.assertEqual((outcome.asked, outcome.seen), (0, []))
-                self.lead_to_gate(service)
+                self.until(lambda: self.send_past_no_gate(*key), lambda it: it.status >= 500)
+                for headers in (key, ()) * 5:
+                    self.assertGreaterEqual(self.send_past_no_gate(*headers).status, 500)
+                self.make_way_to_gate()
                 self.recovers()
 
+    def send_past_no_gate(self, *headers: tuple[str, str]) -> Outcome:
+        outcome = self.send(FORECAST, *headers)
+        self.assertEqual(len(outcome.seen), outcome.asked)
+        self.assertEqual(outcome.status == 200, outcome.asked == 1)
+        return outcome
+
     @classmethod
-    def lead_to_gate(cls, service: Object) -> None:
-        cls.cluster.apply([service])
-        pods.lead(cls.cluster, service, cls.pods)
+    def make_way_to_gate(cls) -> None:
+        service = one(cls.objects, "Service", "gate")
+        cls.cluster.apply([service, *cls.secrets])
+        pods.lead(cls.cluster, service, cls.gate_pods)
 
     def add_route(self, name: str, host: str, path: str, *policies: Object) -> None:
         """A route to forecast's model, until the end of the test."""

@@ -11,14 +11,15 @@ import installation
 import overlays
 import pods
 import rig
-from cluster import Cluster, Object, namespace_of_name, text_of
+from cluster import Cluster, Object, namespace_of_name
 from harness import ROOT, wait_until
 from installation import GATE_ADDRESSES, INGRESS_ADDRESS, MODEL_ADDRESSES, Installation
 from manifests import of_kind, one
-from mesh import Istiod, Proxy, istioctl
+from mesh import NO_CLUSTER, Istiod, Proxy, istioctl
 
 MODELS = ROOT / "k8s" / "example" / "models" / "models.yaml"
 PROVIDER = ROOT / "k8s" / "overlays" / "istio" / "istiod-values.yaml"
+HOST = f"{callers.FORECAST}{callers.SUFFIX}"
 # As in the name of the ConfigMap in istio-aks-addon.
 REVISION = "asm-1-28"
 ADDON, ADDON_GATEWAYS = "aks-istio-system", "aks-istio-ingress"
@@ -61,6 +62,8 @@ class Mesh:
         self.cluster.apply(namespace_of_name(name) for name in overlays.OTHERS_NAMESPACES)
         self.cluster.apply(overlays.build("base/namespace"))
         self.install_istiod()
+        self.running.callback(self.istiod.stop)
+        self.istiod.start()
         self.cluster.apply(self.secrets)
         self.objects = self.cluster.apply(overlays.build(f"overlays/{self.overlay}"))
         self.installation = Installation(
@@ -69,8 +72,6 @@ class Mesh:
         self.running.callback(self.installation.stop)
         self.installation.start()
         self.start_models()
-        self.running.callback(self.istiod.stop)
-        self.istiod.start()
         pod, service = self.start_gateway()
         pods.lead(self.cluster, service, [pod])
         self.proxy = Proxy(self.istiod, pod)
@@ -91,7 +92,7 @@ class Mesh:
 
     def start_gateway(self) -> tuple[Object, Object]:
         """The pod that callers come to, and its Service. Here it is the gate's."""
-        gate = self.istiod.inject(one(self.objects, "Deployment", "gate"))
+        gate = one(self.objects, "Deployment", "gate")
         pod = pods.run(self.cluster, pods.pod_of(gate, "gate-0"), GATE_ADDRESSES[0])
         return pod, one(self.objects, "Service", "ingress")
 
@@ -114,7 +115,7 @@ class AddonsMesh(Mesh):
             for number in range(self.gates)
         ]
         pods.lead(self.cluster, one(self.objects, "Service", "gate"), gates)
-        gateway = self.istiod.inject(one(self.istiod.objects, "Deployment", EXTERNAL_GATEWAY))
+        gateway = one(self.istiod.objects, "Deployment", EXTERNAL_GATEWAY)
         pod = pods.run(self.cluster, pods.pod_of(gateway, "gateway-0"), INGRESS_ADDRESS)
         return pod, one(self.istiod.objects, "Service", EXTERNAL_GATEWAY)
 
@@ -137,24 +138,41 @@ class InMesh:
         golden.compare(self.mesh.overlay, golden.emitted(self.mesh.proxy.admin, self.mesh.port))
 
     def test_istioctl_finds_nothing(self) -> None:
-        found = self.findings(self.everything())
-        self.assertEqual(found, [])
+        self.assertEqual(self.findings(self.everything()), [])
+
+    def test_istioctl_would_find_what_is_wrong(self) -> None:
+        for kind, name, change, found in (
+            ("Gateway", "ingress", lambda spec: spec["selector"].update(istio="nobody"), "IST0101"),
+            ("Gateway", "ingress", lambda spec: spec["servers"][0]["tls"].update(credentialName="none"), "IST0101"),
+            ("VirtualService", HOST, lambda spec: spec.update(gateways=["another"]), "IST0101"),
+            ("VirtualService", HOST, lambda spec: spec["http"][0].update(timeout="-1s"), "duration must be"),
+            ("AuthorizationPolicy", "scoregate", lambda spec: spec["provider"].update(name=""), "provider"),
+        ):
+            objects = self.everything()
+            change(one(objects, kind, name)["spec"])
+            with self.subTest(kind, found=found):
+                self.assertIn(found, "\n".join(self.findings(objects)))
 
     def everything(self) -> list[Object]:
-        mesh = self.mesh
-        texts = (overlays.build("base/namespace"), overlays.build(f"overlays/{mesh.overlay}"), MODELS.read_text())
-        return [each for text in texts for each in mesh.cluster.parse(text)] + mesh.secrets
+        """The overlay, with what it needs."""
+        mesh, parse = self.mesh, self.mesh.cluster.parse
+        models = of_kind(parse(MODELS.read_text()), "Service")
+        texts = overlays.build("base/namespace"), overlays.build(f"overlays/{mesh.overlay}")
+        return [each for text in texts for each in parse(text)] + models + mesh.secrets
 
     def findings(self, objects: list[Object]) -> list[str]:
-        """What `istioctl validate` and `istioctl analyze` say of manifests."""
-        manifests, mesh = self.mesh.folder / "manifests.json", self.mesh.folder / "mesh.yaml"
-        manifests.write_text(text_of(objects))
+        """What `istioctl validate` and `istioctl analyze` say of manifests, by themselves and in the cluster."""
+        manifests, mesh = self.mesh.folder / "manifests.yaml", self.mesh.folder / "mesh.yaml"
+        # Of a List, istioctl sees nothing.
+        manifests.write_text("\n---\n".join(json.dumps(each) for each in objects))
         mesh.write_text(self.mesh.istiod.mesh_config())
         validated = istioctl("validate", "--filename", manifests)
-        offline = ("--use-kube=false", "--meshConfigFile", mesh, "--output", "json")
-        analyzed = istioctl("analyze", *offline, manifests)
-        found = [] if validated.returncode == 0 else [validated.stderr]
-        return found + [f"{each['code']} {each['origin']}: {each['message']}" for each in json.loads(analyzed.stdout)]
+        found = [line for line in validated.stderr.splitlines() if line and not line.endswith(" is valid")]
+        offline = ("--use-kube=false", "--all-namespaces", "--meshConfigFile", mesh)
+        for flags, kubeconfig in ((offline, NO_CLUSTER), (("--namespace", "scoregate"), self.mesh.cluster.kubeconfig)):
+            analyzed = istioctl("analyze", *flags, "--output", "json", manifests, kubeconfig=kubeconfig)
+            found += [f"{each['code']} {each['origin']}: {each['message']}" for each in json.loads(analyzed.stdout)]
+        return found
 
     def test_a_provider_that_istiod_does_not_know_refuses_everything(self) -> None:
         self.refuses_everything_with({"spec": {"provider": {"name": "another"}}})
@@ -168,7 +186,7 @@ class InMesh:
         name, namespace = policy["metadata"]["name"], policy["metadata"]["namespace"]
         key = callers.bearer(self.credentials.primary)
         self.addCleanup(self.wait_for_status, 200, *key)
-        [whole] = of_kind(self.mesh.cluster.parse(overlays.build(f"overlays/{self.mesh.overlay}")), "AuthorizationPolicy")
+        [whole] = of_kind(self.everything(), "AuthorizationPolicy")
         self.addCleanup(self.mesh.cluster.kubectl, "replace", "-f", "-", documents=json.dumps(whole))
         flags = ("--namespace", namespace, "--type", "merge", "--patch", json.dumps(change))
         self.mesh.cluster.kubectl("patch", "authorizationpolicies.security.istio.io", name, *flags)

@@ -231,6 +231,13 @@ impl Gate {
         Scoregate::run(&[&["gate"], arguments.as_slice()].concat(), &[])
     }
 
+    /// How often it has decided.
+    pub(crate) fn asked(&self) -> f64 {
+        let metrics = self.scoregate.admin("/metrics");
+        let counts = metrics.text().lines().filter(|line| line.starts_with("scoregate_decisions_total{"));
+        counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+    }
+
     /// As `--ext-authz-listen` takes it.
     pub(crate) fn check_address(&self) -> String {
         self.scoregate.addresses.text("ext_authz").to_owned()

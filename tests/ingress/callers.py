@@ -136,13 +136,16 @@ class Entrance:
     ) -> Answer:
         """A request on a connection of its own, all of it as given. In TLS it is always for the same server: no part of
         what decides may be what a caller says there."""
+        return exchange(self.connect(), method, target, [("host", host), *headers], "{}", skip_host=True)
+
+    def connect(self) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection(self.address, self.port)
         plain = socket.create_connection((self.address, self.port), timeout=30)
         connection.sock = plain
         if self.ca is not None:
             context = ssl.create_default_context(cafile=str(self.ca))
             connection.sock = context.wrap_socket(plain, server_hostname=f"{FORECAST}{SUFFIX}")
-        return exchange(connection, method, target, [("host", host), *headers], "{}", skip_host=True)
+        return connection
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -126,7 +127,7 @@ class EnvoyGateway(callers.Callers):
             (FORECAST, "/elsewhere", RANKING),
         ):
             with self.subTest(host, path=path, named=named):
-                self.add_route("odd", host, path, self.policy_of("odd", named))
+                self.add_route("odd", host, path, named)
                 right, wrong = self.credentials.primary, self.credentials.token
                 if named == RANKING:
                     right, wrong = wrong, right
@@ -136,11 +137,48 @@ class EnvoyGateway(callers.Callers):
                 self.refused(outcome, "wrong_credential_kind")
 
     def test_routes_without_a_policy_are_refused(self) -> None:
-        self.add_route("bare", FORECAST, "/bare")
+        self.add_route("bare", FORECAST, "/bare", policy=False)
         self.eventually(lambda: self.send(FORECAST, target="/bare"), 401)
         for headers in ((), bearer(self.credentials.primary), bearer(self.credentials.token)):
             outcome = self.send(FORECAST, *headers, ("service", FORECAST), target="/bare/score")
             self.refused(outcome, "unknown_service")
+
+    def test_a_route_that_is_new_is_never_open(self) -> None:
+        """Also on connections from before it: for them, Envoy knows the route and not its policy."""
+        earlier = [self.entrance.connect() for _ in range(40)]
+        for connection in earlier:
+            connection.request("POST", SCORE, "{}", {"host": f"{FORECAST}{SUFFIX}"})
+            connection.getresponse().read()
+        before = len(self.models[FORECAST].seen)
+        self.add_route("late", FORECAST, "/late")
+        statuses: set[int] = set()
+        ends = time.monotonic() + 20
+        while earlier and time.monotonic() < ends:
+            for connection in (self.entrance.connect(), earlier[0]):
+                try:
+                    connection.request("POST", "/late/score", "{}", {"host": f"{FORECAST}{SUFFIX}"})
+                    answer = connection.getresponse()
+                    answer.read()
+                    statuses.add(answer.status)
+                    going_on = answer.getheader("connection") != "close"
+                except ConnectionError:
+                    going_on = False
+                if connection is earlier[0] and not going_on:
+                    earlier.pop(0)
+        self.eventually(lambda: self.send(FORECAST, target="/late/score"), 401)
+        self.assertLessEqual(statuses, {401, 404, 503})
+        self.assertEqual(len(self.models[FORECAST].seen), before)
+
+    def test_without_any_policy_nobody_gets_to_a_model(self) -> None:
+        policies = of_kind(self.objects, "SecurityPolicy")
+        self.addCleanup(self.eventually, lambda: self.send(FORECAST), 401)
+        self.addCleanup(self.cluster.apply, policies)
+        for each in policies:
+            self.delete(each["kind"], each["metadata"]["name"])
+        self.eventually(lambda: self.send(FORECAST), 503)
+        for headers in ((), bearer(self.credentials.primary), (("x-scoregate-service", FORECAST),)):
+            outcome = self.send(FORECAST, *headers)
+            self.assertEqual((outcome.status, outcome.asked, outcome.seen), (503, 0, []))
 
     def test_encoded_slashes_and_names_with_underscores_are_answered_before_the_gate(self) -> None:
         key = bearer(self.credentials.primary)
@@ -179,25 +217,28 @@ class EnvoyGateway(callers.Callers):
         cls.cluster.apply([service, *cls.secrets])
         pods.lead(cls.cluster, service, cls.gate_pods)
 
-    def add_route(self, name: str, host: str, path: str, *policies: Object) -> None:
-        """A route to forecast's model, until the end of the test."""
-        route = copy.deepcopy(one(self.objects, "HTTPRoute", FORECAST))
-        route["metadata"]["name"] = name
+    def add_route(self, name: str, host: str, path: str, service: str = FORECAST, policy: bool = True) -> None:
+        """A route to forecast's model for those whom the gate lets in to a service, until the end of the test."""
+        route = self.copy_of("HTTPRoute", FORECAST, name)
         route["spec"]["hostnames"] = [f"{host}{SUFFIX}"]
-        route["spec"]["rules"][0]["matches"][0]["path"]["value"] = path
-        # The policy first: without it the route is another one.
-        for each in (*policies, route):
+        for rule in route["spec"]["rules"]:
+            rule["matches"][0]["path"]["value"] = path
+        route["spec"]["rules"][0]["matches"][0]["headers"][0]["value"] = service
+        added = [route]
+        if policy:
+            added.append(self.copy_of("SecurityPolicy", service, name))
+            added[-1]["spec"]["targetRefs"][0]["name"] = name
+        for each in added:
             self.addCleanup(self.delete, each["kind"], name)
-            self.cluster.apply([each])
+        self.cluster.apply(added)
+
+    def copy_of(self, kind: str, name: str, new_name: str) -> Object:
+        copied = copy.deepcopy(one(self.objects, kind, name))
+        copied["metadata"]["name"] = new_name
+        return copied
 
     def delete(self, kind: str, name: str) -> None:
         self.cluster.kubectl("delete", kind, name, "--namespace", NAMESPACE, "--ignore-not-found")
-
-    def policy_of(self, name: str, service: str) -> Object:
-        """The policy of a route which is this service's."""
-        policy = copy.deepcopy(one(self.objects, "SecurityPolicy", service))
-        policy["metadata"]["name"] = policy["spec"]["targetRefs"][0]["name"] = name
-        return policy
 
     def eventually(self, send: Callable[[], Outcome], status: int) -> Outcome:
         return self.until(send, lambda it: it.status == status)

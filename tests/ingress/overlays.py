@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "k8s"
+MODELS = FOLDER / "example" / "models" / "models.yaml"
 SHARED_MESH = FOLDER / "overlays" / "istio-aks-addon" / "shared-configmap.yaml"
 
 # Namespaces that the overlays name and do not make: those of AKS's Istio, and that of Prometheus.

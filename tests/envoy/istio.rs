@@ -1,6 +1,6 @@
 //! An `AuthorizationPolicy` with action CUSTOM and `notPaths`, as the filters that Istio makes of it: RBAC finds which
 //! requests are meant, `ext_authz` asks about those. No other request may reach the model as something else than what is
-//! exempt. What makes these filters in a mesh, Istio's control plane, is not here.
+//! exempt. What Istio itself emits for the overlays, which exempt nothing, is replayed by `ingress.rs`.
 
 use crate::support::{Envoy, EnvoyOptions, Gate, Request, Seen, System, WorkspaceProcess};
 

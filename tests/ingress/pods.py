@@ -6,7 +6,9 @@ from __future__ import annotations
 import copy
 import json
 
+import overlays
 from cluster import Cluster, Object
+from manifests import container, one
 
 
 def pod_of(owner: Object, name: str | None = None) -> Object:
@@ -64,6 +66,18 @@ def lead(cluster: Cluster, service: Object, pods: list[Object]) -> None:
             }
         ]
     )
+
+
+def run_models(cluster: Cluster, addresses: dict[str, str], port: int) -> None:
+    """The models of the example, each by itself at its address, on a port that may be another than the example's."""
+    # Kubernetes' own controllers make the account in each namespace.
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "models"}}
+    cluster.apply([account])
+    made = cluster.apply(overlays.MODELS.read_text())
+    owner = one(made, "Deployment", "models")
+    container(owner["spec"]["template"]["spec"], "model")["ports"][0]["containerPort"] = port
+    for name, address in addresses.items():
+        lead(cluster, one(made, "Service", name), [run(cluster, pod_of(owner, f"{name}-0"), address)])
 
 
 def port_of(pod: Object, target: int | str) -> int:

@@ -12,13 +12,12 @@ import overlays
 import pods
 import rig
 from cluster import Cluster, Object, namespace_of_name
-from harness import ROOT, wait_until
-from installation import GATE_ADDRESSES, INGRESS_ADDRESS, MODEL_ADDRESSES, Installation
+from harness import wait_until
+from installation import GATE_ADDRESSES, INGRESS_ADDRESS, MODEL_ADDRESSES, MODEL_PORT, Installation
 from manifests import of_kind, one
 from mesh import NO_CLUSTER, Istiod, Proxy, istioctl
 
-MODELS = ROOT / "k8s" / "example" / "models" / "models.yaml"
-PROVIDER = ROOT / "k8s" / "overlays" / "istio" / "istiod-values.yaml"
+PROVIDER = overlays.FOLDER / "overlays" / "istio" / "istiod-values.yaml"
 HOST = f"{callers.FORECAST}{callers.SUFFIX}"
 # As in the name of the ConfigMap in istio-aks-addon.
 REVISION = "asm-1-28"
@@ -33,10 +32,6 @@ components:
     enabled: true
     label: {{ istio: {EXTERNAL_GATEWAY} }}
 """
-
-
-def account(name: str, namespace: str) -> Object:
-    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
 
 
 class Mesh:
@@ -71,7 +66,7 @@ class Mesh:
         )
         self.running.callback(self.installation.stop)
         self.installation.start()
-        self.start_models()
+        pods.run_models(self.cluster, MODEL_ADDRESSES, MODEL_PORT)
         pod, service = self.start_gateway()
         pods.lead(self.cluster, service, [pod])
         self.proxy = Proxy(self.istiod, pod)
@@ -79,13 +74,6 @@ class Mesh:
         self.proxy.start()
         [target] = [each["targetPort"] for each in service["spec"]["ports"] if each["port"] == 443]
         self.port = pods.port_of(pod, target)
-
-    def start_models(self) -> None:
-        self.cluster.apply([account("default", "models")])
-        made = self.cluster.apply(MODELS.read_text())
-        for name, address in MODEL_ADDRESSES.items():
-            pod = pods.run(self.cluster, pods.pod_of(one(made, "Deployment", "models"), f"models-{name}"), address)
-            pods.lead(self.cluster, one(made, "Service", name), [pod])
 
     def install_istiod(self) -> None:
         self.istiod.install(PROVIDER.read_text())
@@ -156,7 +144,7 @@ class InMesh:
     def everything(self) -> list[Object]:
         """The overlay, with what it needs."""
         mesh, parse = self.mesh, self.mesh.cluster.parse
-        models = of_kind(parse(MODELS.read_text()), "Service")
+        models = of_kind(parse(overlays.MODELS.read_text()), "Service")
         texts = overlays.build("base/namespace"), overlays.build(f"overlays/{mesh.overlay}")
         return [each for text in texts for each in parse(text)] + models + mesh.secrets
 
@@ -170,7 +158,8 @@ class InMesh:
         found = [line for line in validated.stderr.splitlines() if line and not line.endswith(" is valid")]
         offline = ("--use-kube=false", "--all-namespaces", "--meshConfigFile", mesh)
         for flags, kubeconfig in ((offline, NO_CLUSTER), (("--namespace", "scoregate"), self.mesh.cluster.kubeconfig)):
-            analyzed = istioctl("analyze", *flags, "--output", "json", manifests, kubeconfig=kubeconfig)
+            flags = ("--kubeconfig", kubeconfig, *flags, "--output", "json")
+            analyzed = istioctl("analyze", *flags, manifests, kubeconfig=kubeconfig)
             found += [f"{each['code']} {each['origin']}: {each['message']}" for each in json.loads(analyzed.stdout)]
         return found
 

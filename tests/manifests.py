@@ -24,6 +24,8 @@ OVERLAYS = ("aks-ingress", "istio", "istio-aks-addon", "envoy-gateway")
 
 # What Istio's webhook makes of it: an image of its own, with probes.
 INJECTED = "istio-proxy"
+# What the gate says of a call that it lets through.
+LET_IN_TO = "x-scoregate-service"
 # Objects that hold pods.
 WORKLOADS = {"Deployment", "StatefulSet"}
 
@@ -351,10 +353,18 @@ def unguarded_by_envoy_gateway(objects: list[Object]) -> list[str]:
             problems.append(f"Gateway {gateway['metadata']['name']}: a route without a policy is not refused")
     for route in of_kind(objects, "HTTPRoute"):
         name = route["metadata"]["name"]
-        told = guarded.get(("HTTPRoute", name), {}).get("contextExtensions")
-        models = {backend["name"] for rule in route["spec"]["rules"] for backend in rule["backendRefs"]}
+        guard = guarded.get(("HTTPRoute", name), {})
+        told = guard.get("contextExtensions")
+        ways = [rule for rule in route["spec"]["rules"] if "backendRefs" in rule]
+        models = {backend["name"] for rule in ways for backend in rule["backendRefs"]}
+        let_in = [[{"name": LET_IN_TO, "value": name}]] * len(ways)
+        if [match.get("headers") for rule in ways for match in rule["matches"]] != let_in or not guard.get("recomputeRoute"):
+            problems.append(f"HTTPRoute {name}: who was not let in gets to the model")
         if told != [{"name": "service", "type": "Value", "value": name}] or models != {name}:
             problems.append(f"HTTPRoute {name}: the gate is told {told}, and it goes to {models}")
+    for each in of_kind(objects, "ClientTrafficPolicy"):
+        if LET_IN_TO not in each["spec"]["headers"].get("earlyRequestHeaders", {}).get("remove", ()):
+            problems.append(f"callers may say {LET_IN_TO}")
     for settings in (each["spec"]["extAuth"] for each in policies):
         if settings["failOpen"] is not False or settings["statusOnError"] != 503 or settings["timeout"] != "250ms":
             problems.append("a policy is open, slow, or answers with a refusal when there is no gate")

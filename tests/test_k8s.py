@@ -198,11 +198,18 @@ class Manifests(unittest.TestCase):
         def settings(objects: list[Object]) -> Object:
             return policy(objects)["spec"]["extAuth"]
 
+        def way(objects: list[Object]) -> Object:
+            return one(objects, "HTTPRoute", "forecast")["spec"]["rules"][0]
+
         default = "refuse-what-names-no-service"
         planted: list[tuple[str, Callable[[list[Object]], object]]] = [
             ("HTTPRoute forecast", lambda objects: objects.remove(policy(objects))),
             ("HTTPRoute forecast", lambda objects: settings(objects)["contextExtensions"][0].update(value="ranking")),
             ("is not refused", lambda objects: objects.remove(policy(objects, default))),
+            ("not let in", lambda objects: settings(objects).pop("recomputeRoute")),
+            ("not let in", lambda objects: way(objects)["matches"][0].pop("headers")),
+            ("not let in", lambda objects: way(objects)["matches"][0]["headers"][0].update(value="ranking")),
+            ("callers may say", lambda objects: one(objects, "ClientTrafficPolicy", "ingress")["spec"].update(headers={})),
             ("slow", lambda objects: settings(objects).update(timeout="10s")),
             ("open", lambda objects: settings(objects).update(failOpen=True)),
         ]

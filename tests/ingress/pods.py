@@ -68,11 +68,14 @@ def lead(cluster: Cluster, service: Object, pods: list[Object]) -> None:
     )
 
 
+def default_account(namespace: str) -> Object:
+    """Kubernetes' own controllers make it in each namespace."""
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
+
+
 def run_models(cluster: Cluster, addresses: dict[str, str], port: int) -> None:
     """The models of the example, each by itself at its address, on a port that may be another than the example's."""
-    # Kubernetes' own controllers make the account in each namespace.
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "models"}}
-    cluster.apply([account])
+    cluster.apply([default_account("models")])
     made = cluster.apply(overlays.MODELS.read_text())
     owner = one(made, "Deployment", "models")
     container(owner["spec"]["template"]["spec"], "model")["ports"][0]["containerPort"] = port

@@ -10,7 +10,7 @@ from functools import cache
 
 import overlays
 from cluster import Object, Refused, namespace_of_name, text_of
-from pods import pod_of
+from pods import default_account, pod_of
 from rig import cluster
 
 WITH_PODS = ("DaemonSet", "Deployment", "StatefulSet")
@@ -67,6 +67,8 @@ class Manifests(ApiServer):
                     cluster().judge_one(pod)
 
     def test_example_models_and_their_pods_are_taken(self) -> None:
+        self.assertTrue(self.overlays)
+        cluster().apply([default_account("models")])
         found = cluster().parse(overlays.MODELS.read_text())
         self.assertEqual(len(cluster().judge(text_of(found))), len(found))
         for owner in owners(found):

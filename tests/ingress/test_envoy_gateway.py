@@ -19,10 +19,9 @@ from cluster import Cluster, Object
 from gateway import Gateway, conditions
 from harness import wait_until
 from installation import GATE_ADDRESSES, MODEL_ADDRESSES, Installation, secrets_of
-from manifests import container, of_kind, one
+from manifests import of_kind, one
 
 NAMESPACE = "scoregate"
-MODELS = overlays.FOLDER / "example" / "models" / "models.yaml"
 PORT = 443
 # Not that of k8s/example/models: Envoy Gateway takes it on all addresses, and cannot be told otherwise.
 MODEL_PORT = 8090
@@ -79,16 +78,7 @@ class EnvoyGateway(callers.Callers):
         gate = pods.pod_of(one(cls.objects, "Deployment", "gate"))
         cls.gate_pods = [pods.run(cls.cluster, gate, GATE_ADDRESSES[0])]
         cls.make_way_to_gate()
-        # Kubernetes' own controllers make it in each namespace.
-        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "models"}}
-        cls.cluster.apply([account])
-        models = cls.cluster.apply(MODELS.read_text())
-        deployment = one(models, "Deployment", "models")
-        container(deployment["spec"]["template"]["spec"], "model")["ports"][0]["containerPort"] = MODEL_PORT
-        for service in of_kind(models, "Service"):
-            name = service["metadata"]["name"]
-            pod = pods.pod_of(deployment, f"{name}-0")
-            pods.lead(cls.cluster, service, [pods.run(cls.cluster, pod, MODEL_ADDRESSES[name])])
+        pods.run_models(cls.cluster, MODEL_ADDRESSES, MODEL_PORT)
 
     def test_all_of_the_overlay_is_accepted(self) -> None:
         for each in of_kind(self.objects, *KINDS):

@@ -32,3 +32,4 @@ mod signing_keys;
 mod support;
 mod targets;
 mod tls;
+mod traces;

@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags, Status};
 use prometheus_client::metrics::counter::Counter;
-use scoregate_authz::{AuthMode, Decision, DenyReason, Permit, UnixTime, Verdict};
+use scoregate_authz::{Decision, UnixTime, Verdict};
 use tokio::sync::mpsc;
 use tonic::metadata::MetadataMap;
 

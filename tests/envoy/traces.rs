@@ -48,7 +48,8 @@ fn tracing_envoy(gate: &Scoregate, collector: &Collector) -> Envoy {
     let (tracing, cluster) = shipped.split_once("---\n").unwrap();
     let begin = |text: &'static str, mark: &str| &text[text.find(mark).unwrap()..];
     let (filters, clusters) = ("          http_filters:\n", "  clusters:\n");
-    let tracing = format!("{}{filters}", begin(tracing, "          tracing:"));
+    let tracing = begin(tracing, "          tracing:").replace("value: 1 }", "value: 100 }");
+    let tracing = format!("{tracing}{filters}");
     let address = format!("address: 127.0.0.1, port_value: {}", collector.address.port());
     let cluster = begin(cluster, "  - name: collector")
         .replace("address: collector.observability, port_value: 4317", &address);
@@ -139,7 +140,7 @@ fn checks_of_no_trace_are_spans_as_often_as_configured() {
     assert!(spans.iter().all(|span| span.parent_span_id.is_empty()));
     assert_ne!(spans[0].trace_id, spans[1].trace_id);
     assert_eq!(text(&spans[1].attributes, "scoregate.service"), None);
-    assert_eq!(all.metric("scoregate_spans_exported_total"), 2.0);
+    wait_until("the count", || all.metric("scoregate_spans_exported_total") == 2.0);
     assert_eq!(none.metric("scoregate_spans_exported_total"), 0.0);
 }
 

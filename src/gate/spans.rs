@@ -29,7 +29,7 @@ use crate::proto::envoy::service::auth::v3::check_response::HttpResponse;
 use crate::random;
 use crate::shutdown::Shutdown;
 
-/// Spans that wait to be sent, each of less than 1 KiB. Beyond them spans are dropped.
+/// Spans that wait to be sent: some 10 MB of memory. Beyond them spans are dropped.
 const QUEUE: usize = 8192;
 
 /// Makes spans of checks. Each worker has a clone; without a collector it makes none.

@@ -28,7 +28,7 @@ const BATCH: usize = 512;
 const PAUSE: Duration = Duration::from_millis(500);
 /// For a batch, connecting included.
 const LIMIT: Duration = Duration::from_secs(5);
-/// For what is left when everything else has stopped. Less than anybody's `shutdown.deadline`, by default 10 s.
+/// For what is left when everything else has stopped: less than `shutdown.deadline`, which is 10 s by default.
 const PARTING: Duration = Duration::from_secs(2);
 
 /// Of spans.

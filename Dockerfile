@@ -1,5 +1,6 @@
 # docker build --tag scoregate:0.1.0 .                                    the whole program: workspace, gate, commands
 # docker build --tag scoregate-gate:0.1.0 --target scoregate-gate .       without the workspace's code
+# With `--build-arg FEATURES=otlp` a gate can send spans (docs/operations.md, Traces).
 #
 # As it is pulled: some 10 MB of the base, and 9 MB of the program, or 7 without the workspace's code (tests/test_k8s.py has
 # a limit).
@@ -22,12 +23,14 @@ ENV SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH} \
 # The cache has crates as they were published, checked against the lock file. What was compiled is not kept: Cargo goes by the
 # age of files there, and a checkout of something older would be taken for built.
 FROM source AS build-gate
+ARG FEATURES=
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    cargo build --release --locked --bin scoregate --no-default-features
+    cargo build --release --locked --bin scoregate --no-default-features --features "${FEATURES}"
 
 FROM source AS build
+ARG FEATURES=
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    cargo build --release --locked --bin scoregate
+    cargo build --release --locked --bin scoregate --features "${FEATURES}"
 
 # The C library, no shell, no package manager, user 65532.
 FROM gcr.io/distroless/cc-debian12:nonroot AS scoregate-gate

@@ -46,7 +46,7 @@ fmt: ## Format the Rust code
 lint: ## Check format, lints and documentation
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy --workspace --features scoregate/fault-injection --lib --examples -- -D warnings
+	cargo clippy --workspace --features scoregate/fault-injection,scoregate/otlp --lib --examples -- -D warnings
 	cargo clippy --no-default-features --lib --bins -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items
 

@@ -92,6 +92,21 @@ pub struct GateConfig {
     pub max_connection_age: Option<Duration>,
     /// gRPC reflection on the check port.
     pub reflection: bool,
+    /// Where spans of checks are sent; without it, none are made. Only builds with the feature `otlp` have it.
+    pub traces: Option<TraceConfig>,
+}
+
+/// Spans of checks.
+#[derive(Debug)]
+pub struct TraceConfig {
+    /// Where the OpenTelemetry collector listens.
+    pub collector: PeerAddress,
+    /// Scheme and authority of the same.
+    pub origin: http::Uri,
+    /// For the collector; without it, the connection is plain.
+    pub tls: Option<Arc<ClientTls>>,
+    /// Of the checks that are no part of a trace: 0 for none, 1 for all.
+    pub sample_ratio: f64,
 }
 
 /// How Envoy is told that no decision was possible.
@@ -272,6 +287,17 @@ pub enum Problem {
          trusted"
     )]
     InsecureSource(Box<PolicySource>),
+    /// Spans would travel over a network without encryption.
+    #[error(
+        "`{0}` is on another machine and without TLS: use https and `telemetry.otlp_tls.ca_file`, or set \
+         `telemetry.otlp_insecure = true` if the network itself is trusted"
+    )]
+    InsecureCollector(PeerAddress),
+    /// For something that this program was built without.
+    #[error(
+        "this program was built without traces, the cargo feature `{0}`: leave the key out, or build with it"
+    )]
+    WithoutFeature(&'static str),
     /// A policy file that cannot be used.
     #[error("{}", with_causes(.0))]
     PolicyFile(FileError),

@@ -7,6 +7,7 @@ mod age;
 mod answer;
 mod check;
 mod connection;
+mod dial;
 mod disk;
 mod explain;
 mod feed;
@@ -25,6 +26,11 @@ mod request;
 mod request_ids;
 mod shadow;
 mod sources;
+#[cfg(any(feature = "otlp", test))]
+mod spans;
+#[cfg(not(any(feature = "otlp", test)))]
+#[path = "gate/no_spans.rs"]
+mod spans;
 mod state;
 mod usage;
 mod worker;
@@ -49,6 +55,7 @@ use self::port::CheckPort;
 use self::refusals::{RecentRefusals, RefusalLog};
 use self::shadow::Shadows;
 use self::sources::Sourcing;
+use self::spans::Spans;
 use self::state::Proven;
 use self::usage::Usage;
 use self::worker::Workers;
@@ -211,10 +218,12 @@ pub async fn start(
     let decider = Decider::new(rules, Arc::clone(&policy.in_force), config.proof_cache_capacity);
     let decider = Arc::new(decider);
     let refusals = RecentRefusals::of_workers(config.workers.max(1));
+    let spans = Spans::start(config.traces.take(), &config.name, metrics, shutdown);
     let ports = refusals.rings().map(|ring| {
         let (decider, answers, clock) = (Arc::clone(&decider), Arc::clone(&answers), Arc::clone(&clock));
         let (checks, usage) = (gate_metrics.checks.clone(), Arc::clone(&policy.usage));
-        let checks = CheckService::new(decider, answers, clock, checks, usage, RefusalLog::new(ring));
+        let (refusals, spans) = (RefusalLog::new(ring), spans.clone());
+        let checks = CheckService::new(decider, answers, clock, checks, usage, refusals, spans);
         CheckPort::new(checks, others.clone())
     });
     let workers = Workers::start(ports, config.max_connection_age, gate_metrics.connections, shutdown)

@@ -129,6 +129,7 @@ impl End {
 #[case::unknown_key("[gate]\nworker = 2", "gate.worker", "there is no such key")]
 #[case::unknown_table("[gateway]\nworkers = 2", "gateway", "there is no such key")]
 #[case::number_out_of_range("[gate]\nworkers = 0", "gate.workers", "0 is not between 1 and 1024")]
+#[case::what_this_build_lacks("[telemetry]\nsample_ratio = 0.1", "telemetry.sample_ratio", "feature `otlp`")]
 #[case::not_a_number("[gate]\nworkers = \"many\"", "gate.workers", "many")]
 #[case::skew_out_of_range("[gate]\nclock_skew = \"61s\"", "gate.clock_skew", "is not between")]
 #[case::not_a_duration("[shutdown]\ndeadline = \"soon\"", "shutdown.deadline", "`soon` is not a duration")]

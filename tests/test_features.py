@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Of the workspace: its store and the description of its REST.
 WORKSPACE = {"libsqlite3-sys", "sqlx", "sqlx-core", "sqlx-sqlite", "utoipa"}
+# Of spans.
+OTLP = {"opentelemetry", "opentelemetry-proto"}
 # Of every binary.
 GATE = {"aws-lc-rs", "axum", "scoregate-authz", "tonic"}
 
@@ -29,6 +31,10 @@ class FeaturesTest(unittest.TestCase):
 
     def test_the_whole_program_has_both(self) -> None:
         self.assertEqual((WORKSPACE | GATE) - crates(), set())
+
+    def test_spans_are_of_their_feature_only(self) -> None:
+        self.assertEqual(crates() & OTLP, set())
+        self.assertEqual(OTLP - crates("--features", "otlp"), set())
 
 
 if __name__ == "__main__":

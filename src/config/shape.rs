@@ -21,6 +21,7 @@ pub struct Shape {
     pub log: Log,
     pub admin: Admin,
     pub shutdown: Shutdown,
+    pub telemetry: Telemetry,
     pub gate: Gate,
     pub workspace: Workspace,
 }
@@ -75,6 +76,19 @@ impl Default for Shutdown {
     fn default() -> Self {
         Self { drain_delay: Time::seconds(2), deadline: Time::seconds(10) }
     }
+}
+
+/// Spans of checks, for builds with the feature `otlp`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Telemetry {
+    /// `https://HOST:PORT` of an OpenTelemetry collector, or `http://HOST:PORT`: OTLP in gRPC.
+    pub otlp_endpoint: Option<String>,
+    /// Whether plain http may leave this machine.
+    pub otlp_insecure: bool,
+    pub otlp_tls: ClientTls,
+    /// Of the checks that are no part of a trace; from 0, none, to 1, all.
+    pub sample_ratio: f64,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

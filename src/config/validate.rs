@@ -16,8 +16,8 @@ use super::secrets::{
 use super::shape::{Retention, Shape, Time};
 use super::tls::{self, Certificates, Table};
 use super::{
-    ConfigError, DataDir, GateConfig, MasterKeys, Problem, ProcessConfig, Sources, WorkspaceConfig,
-    WorkspaceScope,
+    ConfigError, DataDir, GateConfig, MasterKeys, Problem, ProcessConfig, Sources, TraceConfig,
+    WorkspaceConfig, WorkspaceScope,
 };
 use crate::gate::PolicySource;
 use crate::listen::{ListenAddress, PeerAddress, SocketAccess};
@@ -161,6 +161,7 @@ pub fn gate(
         )?,
         max_connection_age: (!age.is_zero()).then_some(age),
         reflection: gate.reflection,
+        traces: traces(shape, sources)?,
     })
 }
 
@@ -227,6 +228,64 @@ fn feed_address(shape: &Shape, sources: &Sources, has_tls: bool) -> Result<PeerA
     } else {
         Err(sources.error(KEY, Problem::InsecureFeed(address)))
     }
+}
+
+/// Where spans of checks are sent.
+fn traces(shape: &Shape, sources: &Sources) -> Result<Option<TraceConfig>, ConfigError> {
+    const ENDPOINT: &str = "telemetry.otlp_endpoint";
+    const RATIO: &str = "telemetry.sample_ratio";
+    let keys = [
+        ENDPOINT,
+        RATIO,
+        "telemetry.otlp_insecure",
+        "telemetry.otlp_tls.ca_file",
+        "telemetry.otlp_tls.certificate_file",
+        "telemetry.otlp_tls.key_file",
+        "telemetry.otlp_tls.server_name",
+    ];
+    let Some(key) = keys.into_iter().find(|key| sources.is_set(key)) else { return Ok(None) };
+    if cfg!(not(feature = "otlp")) {
+        return Err(sources.error(key, Problem::WithoutFeature("otlp")));
+    }
+    let telemetry = &shape.telemetry;
+    let Some(text) = &telemetry.otlp_endpoint else {
+        let missing = Problem::Missing("the collector that the other keys of `telemetry` are about");
+        return Err(sources.error(ENDPOINT, missing));
+    };
+    let form = |key: &str, problem: String| sources.error(key, Problem::Form(problem));
+    let (origin, collector) = collector(text).ok_or_else(|| {
+        form(
+            ENDPOINT,
+            format!("`{}` is neither `https://HOST:PORT` nor `http://HOST:PORT`", without_user(text)),
+        )
+    })?;
+    let tls = tls::client(sources, "telemetry.otlp_tls", &telemetry.otlp_tls)?;
+    match (origin.scheme_str(), &tls) {
+        (Some("https"), None) => {
+            let missing = Problem::Missing("the CAs that the collector's certificate may be of");
+            return Err(sources.error("telemetry.otlp_tls.ca_file", missing));
+        }
+        (Some("http"), Some(_)) => {
+            return Err(form(ENDPOINT, format!("`{text}` is without TLS, and `telemetry.otlp_tls` is set")));
+        }
+        (Some("http"), None) if !(collector.is_local() || telemetry.otlp_insecure || shape.insecure) => {
+            return Err(sources.error(ENDPOINT, Problem::InsecureCollector(collector)));
+        }
+        _ => {}
+    }
+    let sample_ratio = telemetry.sample_ratio;
+    if !(0.0..=1.0).contains(&sample_ratio) {
+        return Err(form(RATIO, format!("{sample_ratio} is not between 0 and 1")));
+    }
+    Ok(Some(TraceConfig { collector, origin, tls: tls.map(Arc::new), sample_ratio }))
+}
+
+/// Scheme and authority, and the same as an address.
+fn collector(text: &str) -> Option<(http::Uri, PeerAddress)> {
+    let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+    let address = authority.trim_end_matches('/').parse().ok()?;
+    let is_tcp = matches!(address, PeerAddress::Tcp { .. });
+    Some((text.parse().ok()?, address)).filter(|_| is_tcp)
 }
 
 fn gate_name(shape: &Shape, sources: &Sources) -> Result<String, ConfigError> {

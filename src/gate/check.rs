@@ -16,6 +16,7 @@ use super::in_force::InForce;
 use super::metrics::CheckMetrics;
 use super::refusals::{RefusalLog, Steps};
 use super::request::HttpView;
+use super::spans::Spans;
 use super::usage::Usage;
 use crate::clock::Clock;
 use crate::fault;
@@ -99,6 +100,7 @@ pub(crate) struct CheckService<D> {
     metrics: CheckMetrics,
     usage: Arc<Usage>,
     refusals: RefusalLog,
+    spans: Spans,
 }
 
 impl<D: Decide> CheckService<D> {
@@ -109,21 +111,24 @@ impl<D: Decide> CheckService<D> {
         metrics: CheckMetrics,
         usage: Arc<Usage>,
         refusals: RefusalLog,
+        spans: Spans,
     ) -> Self {
-        Self { decider, answers, clock, metrics, usage, refusals }
+        Self { decider, answers, clock, metrics, usage, refusals, spans }
     }
 
-    fn answer(&self, request: &CheckRequest) -> CheckResponse {
+    fn answer(&self, metadata: &MetadataMap, request: &CheckRequest) -> CheckResponse {
         let begun = Instant::now();
         let (request, now) = (HttpView::new(request), self.clock.now());
         let verdict = self.decide(request, now);
         let response = self.answers.answer(&verdict, request);
-        self.metrics.seconds.observe(begun.elapsed());
+        let took = begun.elapsed();
+        self.metrics.seconds.observe(took);
         self.metrics.decided(&verdict);
         if let Decision::Allow(permit) = &verdict.decision {
             self.usage.note(&verdict, permit, now);
         }
         self.refusals.note(&verdict, request, now, || self.steps_to(&verdict, request, now));
+        self.spans.note(metadata, request, &verdict, &response, now, took);
         response
     }
 
@@ -161,7 +166,7 @@ impl<D: Decide> Authorization for CheckService<D> {
             return Err(Status::deadline_exceeded("the deadline has passed"));
         }
         fault::before_check().await;
-        Ok(Response::new(self.answer(request.get_ref())))
+        Ok(Response::new(self.answer(request.metadata(), request.get_ref())))
     }
 }
 
@@ -208,7 +213,15 @@ mod tests {
         let answers = Answers::new("r", &CredentialHeaders::default(), UndecidedAnswer::DeniedResponse);
         let usage = Arc::new(Usage::new(Arc::default(), metrics.uses));
         let refusals = RefusalLog::new(Arc::default());
-        CheckService::new(Arc::new(decider), Arc::new(answers), clock, metrics.checks, usage, refusals)
+        CheckService::new(
+            Arc::new(decider),
+            Arc::new(answers),
+            clock,
+            metrics.checks,
+            usage,
+            refusals,
+            Spans::none(),
+        )
     }
 
     fn http_request() -> CheckRequest {
@@ -229,9 +242,9 @@ mod tests {
     #[test]
     fn t016_panic_is_undecided_for_that_request_only() {
         let (service, metrics) = service();
-        let failed = service.answer(&http_request());
+        let failed = service.answer(&MetadataMap::new(), &http_request());
         assert_eq!((http_status(&failed), failed.status.unwrap().code), (503, 14));
-        assert_eq!(http_status(&service.answer(&CheckRequest::default())), 400);
+        assert_eq!(http_status(&service.answer(&MetadataMap::new(), &CheckRequest::default())), 400);
         assert!(metrics.render().contains("scoregate_check_panics_total 1"));
     }
 
@@ -289,7 +302,7 @@ mod tests {
         let policy = Arc::new(InForce::default());
         policy.put(Arc::new(snapshot(version(1, 1), &[])));
         let service = service_of(Decider::new(rules, policy, 10), &Metrics::default());
-        let log = logged(|| drop(service.answer(&request)));
+        let log = logged(|| drop(service.answer(&MetadataMap::new(), &request)));
         assert_eq!(log.lines().count(), 1, "{log}");
         assert!(
             log.contains(r#"reason="unknown_service""#) && log.contains(r#"request_id="id-1forged""#),

@@ -201,6 +201,7 @@ mod tests {
     use crate::gate::fixtures::peppers;
     use crate::gate::metrics::GateMetrics;
     use crate::gate::refusals::RefusalLog;
+    use crate::gate::spans::Spans;
     use crate::gate::usage::Usage;
     use crate::metrics::Metrics;
 
@@ -218,7 +219,15 @@ mod tests {
         let answers = Answers::new("r", &CredentialHeaders::default(), UndecidedAnswer::DeniedResponse);
         let usage = Arc::new(Usage::new(Arc::default(), metrics.uses));
         let refusals = RefusalLog::new(Arc::default());
-        let checks = CheckService::new(decider, Arc::new(answers), clock, metrics.checks, usage, refusals);
+        let checks = CheckService::new(
+            decider,
+            Arc::new(answers),
+            clock,
+            metrics.checks,
+            usage,
+            refusals,
+            Spans::none(),
+        );
         CheckPort::new(checks, axum::Router::new())
     }
 

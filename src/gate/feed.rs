@@ -4,30 +4,27 @@
 mod disorder;
 
 use std::error::Error;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use scoregate_authz::Version;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio::time::timeout;
-use tokio_rustls::client::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::either::Either;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
+use super::dial::dial;
 use super::keeper::{Keeper, Taken, Unconfirmed};
 use super::metrics::FeedMetrics;
 use super::state::{self, Assembly, RefusedPolicy};
 use super::usage::Usage;
 use crate::backoff::Backoff;
 use crate::causes::with_causes;
-use crate::listen::{Connection, PeerAddress};
+use crate::listen::PeerAddress;
 use crate::proto::scoregate::policy::v1 as wire;
 use crate::proto::scoregate::policy::v1::policy_feed_client::PolicyFeedClient;
 use crate::random;
@@ -86,8 +83,8 @@ impl FeedError {
     }
 }
 
-/// What a workspace, or the way to it, says. tonic's own words name codes, and everything twice.
-fn words(status: &Status) -> String {
+/// What a server, or the way to it, says. tonic's own words name codes, and everything twice.
+pub(super) fn words(status: &Status) -> String {
     let message = if status.message().is_empty() { status.code().description() } else { status.message() };
     let mut last: Option<&dyn Error> = status.source();
     while let Some(deeper) = last.and_then(Error::source) {
@@ -199,18 +196,7 @@ impl Feed {
 
 async fn connect(address: &PeerAddress, tls: Option<&Arc<ClientTls>>) -> Result<Channel, FeedError> {
     let (to, tls) = (address.clone(), tls.cloned());
-    let connector = tower::service_fn(move |_| {
-        let (to, tls) = (to.clone(), tls.clone());
-        async move {
-            let connection = to.connect().await?;
-            io::Result::Ok(TokioIo::new(match (tls, &to) {
-                (Some(tls), PeerAddress::Tcp { host, .. }) => {
-                    Stream::Right(tls.connect(host, connection).await?)
-                }
-                _ => Stream::Left(connection),
-            }))
-        }
-    });
+    let connector = tower::service_fn(move |_| dial(to.clone(), tls.clone()));
     // Only a name in the call's `:authority`: the connector knows where to go.
     Endpoint::from_static("http://feed.scoregate.invalid")
         .initial_stream_window_size(WINDOW)
@@ -221,9 +207,6 @@ async fn connect(address: &PeerAddress, tls: Option<&Arc<ClientTls>>) -> Result<
         .await
         .map_err(|source| FeedError::Connect { address: address.clone(), source })
 }
-
-/// A connection to the workspace.
-type Stream = Either<Connection, TlsStream<Connection>>;
 
 /// What is known within one connection.
 struct Session<'a> {

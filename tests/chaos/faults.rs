@@ -1,38 +1,19 @@
 //! The harness itself is tested: gates with a planted fault (src/fault.rs) must make it fail. And what a gate does that is
 //! slow or panics.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::checker::Direct;
 use crate::run::{self, Options};
-use crate::support::{Request, wait_until};
+use crate::support::{FEATURED, Request, wait_until};
 use crate::system::{Gate, System};
 use crate::{TURN, options};
 
-/// The binary that can plant faults, which is built here: it must not lie where the real one does.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--workspace", "--features", "scoregate/fault-injection"])
-        .args(["--example", "scoregate-faulty", "--message-format", "json-render-diagnostics"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(built.status.success(), "the binary with faults does not build");
-    let messages = String::from_utf8(built.stdout).unwrap();
-    let mut messages = messages.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let program = messages.find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    program.expect("the path of the binary with faults")
-});
-
 fn with_fault(fault: &'static str) -> Options {
     let lasts = Duration::from_secs(60);
-    Options { lasts, kills: 0, program: PROGRAM.clone(), fault: Some(fault), gates: 2, ..options() }
+    Options { lasts, kills: 0, program: FEATURED.clone(), fault: Some(fault), gates: 2, ..options() }
 }
 
 fn assert_found(fault: &'static str) {

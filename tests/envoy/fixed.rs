@@ -12,14 +12,14 @@ use crate::support::{
     Checks, Envoy, EnvoyOptions, Gate, Request, Scoregate, Seen, System, WorkspaceProcess, new_path, wait_for,
 };
 
-const KEY: &str = "the-key-of-forecast";
+pub(crate) const KEY: &str = "the-key-of-forecast";
 const NEXT_KEY: &str = "the-next-key-of-forecast";
 
 /// What a change of the file may take: looked at each second, taken at the second look.
 const SOON: Duration = Duration::from_secs(10);
 
 /// A directory with a pepper.
-fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     let directory = new_path("fixed");
     std::fs::create_dir(&directory).unwrap();
     std::fs::write(directory.join("pepper"), "a-pepper-of-at-least-32-bytes-it-is\n").unwrap();
@@ -41,7 +41,7 @@ fn entry(directory: &Path, uid: &str, key: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn policy(directory: &Path, key: &str) -> String {
+pub(crate) fn policy(directory: &Path, key: &str) -> String {
     format!(
         "\
 version: scoregate/v1
@@ -57,7 +57,7 @@ services:
     )
 }
 
-fn arguments(directory: &Path, policy: &Path) -> Vec<String> {
+pub(crate) fn arguments(directory: &Path, policy: &Path) -> Vec<String> {
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let listen = ["--admin-listen", "127.0.0.1:0", "--ext-authz-listen", "127.0.0.1:0"].map(str::to_owned);
     // Nothing can be made there: no gate with a policy file needs to.

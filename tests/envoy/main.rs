@@ -34,3 +34,4 @@ mod signing_keys;
 mod support;
 mod targets;
 mod tls;
+mod traces;

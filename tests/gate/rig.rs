@@ -72,6 +72,7 @@ pub(crate) fn config(feed: &ListenAddress, data_dir: &Path) -> GateConfig {
         proof_cache_capacity: 1_000,
         max_connection_age: None,
         reflection: true,
+        traces: None,
     }
 }
 

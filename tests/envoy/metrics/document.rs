@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::{Gate, WorkspaceProcess, new_path};
+use crate::traces::{Collector, traced_gate};
 
 const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
 const REASONS: &str = include_str!("../../../docs/reasons.md");
@@ -40,6 +41,14 @@ fn document_has_every_metric_of_a_gate_without_a_workspace() {
     documented_here.extend(documented("Gate without a workspace"));
     let shown = shown(gate.scoregate.admin("/metrics").text());
     compare("Gate without a workspace", &shown, &documented_here);
+}
+
+#[test]
+fn document_has_every_metric_of_a_gate_that_sends_spans() {
+    let gate = traced_gate(&Collector::start().endpoint(), &[]);
+    let mut shown = shown(gate.admin("/metrics").text());
+    shown.retain(|name, _| name.starts_with("scoregate_spans_"));
+    compare("Gate that sends spans", &shown, &documented("Gate that sends spans"));
 }
 
 /// Fails for every row that lacks its metric, or metric that lacks its row.

@@ -26,8 +26,18 @@ pub(crate) const DRAIN_DELAY: Duration = Duration::from_millis(700);
 impl Scoregate {
     /// Starts it and waits until it has written its addresses.
     pub(crate) fn start(role: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_program(Path::new(PROGRAM), role, arguments, environment)
+    }
+
+    /// The same of another binary.
+    pub(crate) fn start_program(
+        program: &Path,
+        role: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let file = new_path("addresses.json");
-        let mut process = Self::start_unready(role, arguments, environment, &file);
+        let mut process = start_unready(program, role, arguments, environment, &file);
         let addresses = process.wait_ready(|| Addresses::read(&file));
         Self { process, addresses }
     }
@@ -50,11 +60,7 @@ impl Scoregate {
         environment: &[(&str, &str)],
         addresses: &Path,
     ) -> Process {
-        let drain_delay = format!("{}ms", DRAIN_DELAY.as_millis());
-        let defaults = [("SCOREGATE__SHUTDOWN__DRAIN_DELAY", drain_delay.as_str())];
-        let addresses = ["--addresses-file", addresses.to_str().unwrap()];
-        let arguments = [&[role], arguments, &addresses].concat();
-        Process::start(role, Path::new(PROGRAM), arguments, &[&defaults, environment].concat())
+        start_unready(Path::new(PROGRAM), role, arguments, environment, addresses)
     }
 
     /// Runs a command to its end.
@@ -80,6 +86,20 @@ impl Scoregate {
         self.process.signal("TERM");
         self.process.wait(Duration::from_secs(15))
     }
+}
+
+fn start_unready(
+    program: &Path,
+    role: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    addresses: &Path,
+) -> Process {
+    let drain_delay = format!("{}ms", DRAIN_DELAY.as_millis());
+    let defaults = [("SCOREGATE__SHUTDOWN__DRAIN_DELAY", drain_delay.as_str())];
+    let addresses = ["--addresses-file", addresses.to_str().unwrap()];
+    let arguments = [&[role], arguments, &addresses].concat();
+    Process::start(role, program, arguments, &[&defaults, environment].concat())
 }
 
 /// A workspace by itself.

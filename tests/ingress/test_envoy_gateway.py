@@ -155,6 +155,7 @@ class EnvoyGateway(callers.Callers):
                     going_on = False
                 if connection is earlier[0] and not going_on:
                     earlier.pop(0)
+            time.sleep(0.02)
         self.eventually(lambda: self.send(FORECAST, target="/late/score"), 401)
         self.assertLessEqual(statuses, {401, 404, 503})
         self.assertEqual(len(self.models[FORECAST].seen), before)
@@ -241,5 +242,5 @@ class EnvoyGateway(callers.Callers):
             found.append(send())
             return wanted(found[-1])
 
-        wait_until("Envoy to take it over", probe, 10)
+        wait_until("Envoy to take it over", probe, 30)
         return found[-1]

@@ -12,11 +12,17 @@ use crate::tls::ServerTls;
 
 /// Asked when metrics are read: a certificate may have been renewed since the last time.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Certificates(Arc<Mutex<Vec<(&'static str, Option<ServerTls>)>>>);
+pub(super) struct Certificates(Arc<Mutex<Vec<Listener>>>);
+
+#[derive(Debug)]
+struct Listener {
+    name: &'static str,
+    tls: Option<ServerTls>,
+}
 
 impl Certificates {
-    pub(super) fn add(&self, listener: &'static str, tls: Option<ServerTls>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((listener, tls));
+    pub(super) fn add(&self, name: &'static str, tls: Option<ServerTls>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Listener { name, tls });
     }
 }
 
@@ -28,10 +34,10 @@ impl Collector for Certificates {
             None,
             MetricType::Gauge,
         )?;
-        for (listener, tls) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for Listener { name, tls } in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let expires = tls.as_ref().and_then(ServerTls::expires);
             let gauge = ConstGauge::new(expires.map_or(f64::NAN, |time| time.as_secs_f64()));
-            gauge.encode(family.encode_family(&[("listener", *listener)])?)?;
+            gauge.encode(family.encode_family(&[("listener", *name)])?)?;
         }
         Ok(())
     }

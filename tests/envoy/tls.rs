@@ -183,7 +183,8 @@ fn metrics_tell_when_the_certificate_in_use_expires() {
     let authority = Authority::new();
     let served = authority.identity_in(&["gate.scoregate"], 1975..2100);
     let workspace = WorkspaceProcess::start(&[]);
-    let gate = Gate::start_with(&workspace, "gate-1", &server_tls!("GATE__TLS", served, authority, ENVOY));
+    let environment = server_tls!("GATE__TLS", served, authority, ENVOY);
+    let gate = Gate::start_with(&workspace, "gate-1", &environment);
     let expires = |listener: &str| {
         let series = "scoregate_certificate_expiry_timestamp_seconds";
         gate.scoregate.metric(&format!("{series}{{listener=\"{listener}\"}}"))

@@ -135,9 +135,15 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that the system chose, and gives to nobody else for a minute: a connection to it was closed from its side
+    (TIME_WAIT). A server that sets SO_REUSEADDR, as nearly all do, can have it all the same."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", 0))
+        server.listen(1)
+        with socket.create_connection(server.getsockname()):
+            server.accept()[0].close()
+        return server.getsockname()[1]
 
 
 @dataclass(frozen=True)
